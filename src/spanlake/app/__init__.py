@@ -1,0 +1,1 @@
+"""Settings, assembly of the running system, command line."""

@@ -1,0 +1,103 @@
+"""The one exception tree of spanlake.
+
+Every error names the value, the place and the remedy in its text. Only `server/` maps these classes to
+protocol status codes; nothing here knows HTTP or gRPC.
+"""
+
+from __future__ import annotations
+
+
+class SpanlakeError(Exception):
+    """Base of every error that spanlake raises on purpose."""
+
+
+class ConfigError(SpanlakeError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class InvalidInput(SpanlakeError):
+    """The request can never succeed as it is: malformed payload, bad id, bad parameter."""
+
+
+class UnsupportedEncoding(InvalidInput):
+    """A content type or content encoding that this receiver does not take."""
+
+
+class TooLarge(SpanlakeError):
+    """A body, query or result is over its size limit."""
+
+
+class NotFound(SpanlakeError):
+    """What was asked for does not exist."""
+
+
+class NoTenant(SpanlakeError):
+    """Multi-tenancy is on and the request names no tenant, or a bad one."""
+
+
+class Overloaded(SpanlakeError):
+    """A bounded resource is full now; the same request may succeed after `retry_after_seconds`."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(SpanlakeError):
+    """The server cannot take the request now: starting, stopping, or its disk or store fails."""
+
+
+class QueryTimeout(SpanlakeError):
+    """A query passed its deadline."""
+
+
+class QueryError(SpanlakeError):
+    """A TraceQL text that does not parse or check.
+
+    `line` and `column` are 1-based (column in code points); `str()` is the complete text for a user:
+    `LINE:COLUMN: message`, then the offending line and a caret below it.
+    """
+
+    def __init__(self, message: str, *, source: str, line: int, column: int) -> None:
+        self.message = message
+        self.source = source
+        self.line = line
+        self.column = column
+        lines = source.split("\n")
+        shown = lines[line - 1] if 0 < line <= len(lines) else ""
+        super().__init__(f"{line}:{column}: {message}\n  {shown}\n  {' ' * (column - 1)}^")
+
+
+class StoreError(SpanlakeError):
+    """The object store failed; `transient` says whether trying again can help."""
+
+    def __init__(self, message: str, *, transient: bool) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class KeyMissing(StoreError):
+    """The object store has no object with that key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no object {key!r} in the store", transient=False)
+        self.key = key
+
+
+class KeyExists(StoreError):
+    """A conditional put found an object with that key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the store already has an object {key!r}", transient=False)
+        self.key = key
+
+
+class CommitConflict(StoreError):
+    """Another process committed a change to the table that this commit cannot follow."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, transient=False)
+
+
+class CorruptData(SpanlakeError):
+    """Stored bytes are not what was written: a checksum, a magic number or an invariant fails."""

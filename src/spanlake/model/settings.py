@@ -1,0 +1,120 @@
+"""The settings tree: every bound and choice of a running spanlake, one frozen dataclass per component.
+
+This module owns names, defaults and the one-line meaning of each setting; `app/config.py` fills the tree from file, environment and
+command line and checks ranges. Components receive their own branch and never read the environment.
+
+Units are in the names: `_bytes`, `_seconds`, `_spans`. A field's meaning stands in its metadata, so that `spanlake config`, the
+documentation test and `--help` share one text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+MIB = 1 << 20
+
+
+def setting(default: T, meaning: str, *, least: float | None = None, most: float | None = None) -> T:
+    """A dataclass field with its meaning and, for numbers, the inclusive range that is accepted."""
+    metadata: dict[str, Any] = {"meaning": meaning, "least": least, "most": most}
+    return field(default=default, metadata=metadata)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Listeners and what they accept."""
+
+    host: str = setting("127.0.0.1", "address that every listener binds; loopback unless told otherwise")
+    http_port: int = setting(3200, "query API and metrics; 0 picks a free port", least=0, most=65535)
+    otlp_grpc_port: int = setting(4317, "OTLP over gRPC; 0 picks a free port", least=0, most=65535)
+    otlp_http_port: int = setting(4318, "OTLP over HTTP; 0 picks a free port", least=0, most=65535)
+    multitenancy: bool = setting(False, "take the tenant from X-Scope-OrgID; off: every request is tenant single-tenant")
+    request_bytes_max: int = setting(64 * MIB, "largest request body, before and after decompression", least=1024, most=1 << 30)
+    receive_threads: int = setting(16, "threads that decode and log pushed payloads (requests in flight)", least=1, most=256)
+    query_threads: int = setting(4, "threads that answer queries", least=1, most=64)
+    connections_max: int = setting(2000, "open HTTP connections per listener; more are refused", least=1, most=100_000)
+    keep_alive_seconds: int = setting(75, "idle HTTP connections are closed after this", least=1, most=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class WalSettings:
+    """The write-ahead log."""
+
+    directory: str = setting("", "where the log lives; empty: <data>/wal for a local store, ./data/wal for an object store")
+    fsync: Literal["always", "interval", "never"] = setting(
+        "always", "when a payload counts as durable: after fsync, after write with a periodic fsync, or after write"
+    )
+    fsync_interval_seconds: float = setting(1.0, "pause between fsyncs with fsync: interval", least=0.01, most=60)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """Acceptance limits and the rhythm of cuts."""
+
+    live_bytes_max: int = setting(640 * MIB, "memory of live spans; above half of it a cut is made, at all of it pushes get 429", least=MIB)
+    cut_spans: int = setting(1_000_000, "live spans that make a cut due", least=1)
+    cut_interval_seconds: float = setting(60.0, "longest time between cuts while there are live spans", least=0.05)
+    trace_idle_seconds: float = setting(5.0, "a trace with a span younger than this is carried over a cut, to stay whole", least=0)
+    trace_age_seconds: float = setting(300.0, "a trace live for longer than this is cut even when it is not idle", least=0)
+    value_depth_max: int = setting(32, "deepest nesting of arrays and maps in an attribute value", least=1, most=64)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSettings:
+    """The shape of blocks."""
+
+    row_group_spans: int = setting(32_768, "spans per row group; a trace is never split unless it alone is larger", least=64)
+    block_bytes_max: int = setting(1 << 30, "blocks are not compacted beyond this size", least=MIB)
+    columns_max: int = setting(300, "attribute columns per block; further attributes go to the overflow column", least=0, most=2000)
+    table_columns_max: int = setting(1000, "attribute columns per table", least=0, most=5000)
+    zstd_level: int = setting(1, "compression of flushed blocks", least=1, most=19)
+    compacted_zstd_level: int = setting(3, "compression of compacted blocks", least=1, most=19)
+    footer_cache_bytes: int = setting(256 * MIB, "memory for block footers and trace-id filters", least=MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionSettings:
+    """Background work on the table."""
+
+    enabled: bool = setting(True, "compact, expire and delete in the background of this process")
+    interval_seconds: float = setting(30.0, "pause between looks at the table", least=0.05)
+    cpu_share: float = setting(0.5, "longest share of one core that compaction takes while pushes arrive", least=0.01, most=1)
+    blocks_min: int = setting(4, "blocks of similar size that make a compaction worthwhile", least=2)
+    retention_seconds: float = setting(14 * 86400.0, "spans older than this are removed; 0 keeps them for ever", least=0)
+    delete_grace_seconds: float = setting(900.0, "a replaced file stays in storage this long, for queries that still read it", least=0)
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySettings:
+    """Bounds on answers."""
+
+    trace_bytes_max: int = setting(64 * MIB, "largest trace-by-id answer; above it v1 fails and v2 is PARTIAL", least=1024)
+    timeout_seconds: float = setting(60.0, "a query that runs longer fails", least=0.1)
+    catalog_refresh_seconds: float = setting(5.0, "how stale the view of blocks written by other processes may be", least=0)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Logs of the server itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe level that is written")
+    format: Literal["text", "json"] = setting("text", "one line of text, or one JSON object, per entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole tree."""
+
+    data: str = setting("./data", "directory or s3://, gs://, az:// URL of the store")
+    server: ServerSettings = field(default_factory=ServerSettings)
+    wal: WalSettings = field(default_factory=WalSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    blocks: BlockSettings = field(default_factory=BlockSettings)
+    compaction: CompactionSettings = field(default_factory=CompactionSettings)
+    query: QuerySettings = field(default_factory=QuerySettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    retention_by_tenant: dict[str, float] = field(
+        default_factory=dict, metadata={"meaning": "seconds of retention per tenant, instead of compaction.retention_seconds"}
+    )

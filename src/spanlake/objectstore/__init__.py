@@ -1,0 +1,1 @@
+"""Bytes by key, on local disk, S3, GCS or Azure."""

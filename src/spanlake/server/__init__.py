@@ -1,0 +1,1 @@
+"""HTTP and gRPC edges: requests in, status codes and bytes out."""
