@@ -19,7 +19,7 @@ MIB = 1 << 20
 def setting(default: T, meaning: str, *, least: float | None = None, most: float | None = None) -> T:
     """A dataclass field with its meaning and, for numbers, the inclusive range that is accepted."""
     metadata: dict[str, Any] = {"meaning": meaning, "least": least, "most": most}
-    return field(default=default, metadata=metadata)  # type: ignore[return-value]
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,18 @@ class ServerSettings:
     multitenancy: bool = setting(False, "take the tenant from X-Scope-OrgID; off: every request is tenant single-tenant")
     request_bytes_max: int = setting(64 * MIB, "largest request body, before and after decompression", least=1024, most=1 << 30)
     receive_threads: int = setting(16, "threads that decode and log pushed payloads (requests in flight)", least=1, most=256)
+    receive_queue_max: int = setting(64, "pushes per listener that wait for a receive thread; more get 429", least=0, most=10_000)
+    receive_bytes_max: int = setting(256 * MIB, "memory for pushed bodies in flight; pushes above it get 429", least=1024)
+    json_bytes_max: int = setting(16 * MIB, "largest OTLP/JSON body after decompression; parsing takes up to 30 times as much", least=1024)
     query_threads: int = setting(4, "threads that answer queries", least=1, most=64)
+    query_queue_max: int = setting(64, "queries that wait for a query thread; more get 429", least=0, most=10_000)
     connections_max: int = setting(2000, "open HTTP connections per listener; more are refused", least=1, most=100_000)
     keep_alive_seconds: int = setting(75, "idle HTTP connections are closed after this", least=1, most=3600)
+    header_bytes_max: int = setting(64 * 1024, "largest request line with headers", least=1024, most=1 << 20)
+    header_seconds: float = setting(10.0, "a request whose headers take longer is dropped", least=0.05, most=600)
+    body_seconds: float = setting(60.0, "a pushed body that takes longer to arrive is refused", least=0.05, most=3600)
+    stall_seconds: float = setting(30.0, "a client that neither reads its answer nor ends its refused request for this long is dropped", least=0.05)
+    drain_seconds: int = setting(10, "how long a stopping server waits for requests in flight", least=0, most=600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +125,6 @@ class Settings:
     query: QuerySettings = field(default_factory=QuerySettings)
     log: LogSettings = field(default_factory=LogSettings)
     retention_by_tenant: dict[str, float] = field(
-        default_factory=dict, metadata={"meaning": "seconds of retention per tenant, instead of compaction.retention_seconds"}
+        default_factory=dict,
+        metadata={"meaning": "retention per tenant, instead of compaction.retention_seconds", "unit": "seconds", "least": 0},
     )

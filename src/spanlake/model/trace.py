@@ -1,0 +1,32 @@
+"""Trace by id: the time range that narrows it and the answer. The answer's encoding is OTLP; how it is found is not known here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """`start_ns <= t < end_ns`, nanoseconds since the Unix epoch."""
+
+    start_ns: int
+    end_ns: int
+
+    def __post_init__(self) -> None:
+        assert self.start_ns < self.end_ns, (self.start_ns, self.end_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceAnswer:
+    """One trace, or as much of it as could be read.
+
+    `encoded` is an OTLP `TracesData` message (repeated `ResourceSpans`, field 1) in which every `ResourceSpans` has its `resource`,
+    every `ScopeSpans` its `scope` and every `Span` its `status`, empty ones included. A trace that is not there has `spans == 0` and no
+    bytes. When `complete` is false, `message` says what is missing and why.
+    """
+
+    encoded: bytes
+    spans: int
+    complete: bool = True
+    message: str = ""
+    inspected_bytes: int = 0
