@@ -43,7 +43,7 @@ class ServerSettings:
     header_bytes_max: int = setting(64 * 1024, "largest request line with headers", least=1024, most=1 << 20)
     header_seconds: float = setting(10.0, "a request whose headers take longer is dropped", least=0.05, most=600)
     body_seconds: float = setting(60.0, "a pushed body that takes longer to arrive is refused", least=0.05, most=3600)
-    stall_seconds: float = setting(30.0, "a client that neither reads its answer nor ends its refused request for this long is dropped", least=0.05)
+    stall_seconds: float = setting(30.0, "a client that stops reading its answer, or goes on sending after a refusal, is dropped", least=0.05)
     drain_seconds: int = setting(10, "how long a stopping server waits for requests in flight", least=0, most=600)
 
 
