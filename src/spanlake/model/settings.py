@@ -43,8 +43,18 @@ class ServerSettings:
     header_bytes_max: int = setting(64 * 1024, "largest request line with headers", least=1024, most=1 << 20)
     header_seconds: float = setting(10.0, "a request whose headers take longer is dropped", least=0.05, most=600)
     body_seconds: float = setting(60.0, "a pushed body that takes longer to arrive is refused", least=0.05, most=3600)
-    stall_seconds: float = setting(30.0, "a client that stops reading its answer, or goes on sending after a refusal, is dropped", least=0.05)
+    stall_seconds: float = setting(30.0, "a client that stops reading its answer or sends on after a refusal is dropped", least=0.05)
     drain_seconds: int = setting(10, "how long a stopping server waits for requests in flight", least=0, most=600)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Requests to the object store, by us and by the Delta library."""
+
+    attempts_max: int = setting(5, "attempts of a request that fails for a passing reason; 1: never try again", least=1, most=100)
+    backoff_first_seconds: float = setting(0.1, "pause before the second attempt; it doubles with each further one", least=0.001, most=60)
+    backoff_max_seconds: float = setting(5.0, "longest pause between two attempts", least=0.001, most=600)
+    timeout_seconds: float = setting(60.0, "longest time of one request to a remote store, with its whole body", least=0.01, most=3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,7 @@ class Settings:
 
     data: str = setting("./data", "directory or s3://, gs://, az:// URL of the store")
     server: ServerSettings = field(default_factory=ServerSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)
     wal: WalSettings = field(default_factory=WalSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     blocks: BlockSettings = field(default_factory=BlockSettings)
