@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import zlib
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,23 @@ def test_replay_returns_what_was_appended_when_the_log_is_reopened(tmp_path: Pat
         assert report.bytes + 44 == dict(wal.segments())[1]
         assert wal.append("later", b"x") == 2
         assert len(list(wal.replay())) == 4, "records of this opening are no part of its replay"
+
+
+def test_a_segment_has_the_documented_layout(tmp_path: Path) -> None:
+    with opened(tmp_path) as wal:
+        wal.append("tenant", b"the body", kind=CARRY)
+        key = bytes.fromhex(wal.writer_id)
+    data = (tmp_path / f"segment-{1:020}.wal").read_bytes()
+    header, frame = data[:44], data[44:]
+    assert header[:20] == b"SPANLWAL" + (1).to_bytes(4, "little") + (1).to_bytes(8, "little")
+    assert header[20:36] == key
+    assert header[36:] == blake2b(header[:36], digest_size=8, person=b"spanlake segment").digest()
+    content = b"tenantthe body"
+    fields = (8).to_bytes(4, "little") + (1).to_bytes(8, "little") + zlib.crc32(content).to_bytes(4, "little") + bytes([2, 0, 6, 0])
+    assert frame[:24] == b"\xf5\xc0WF" + fields
+    keyed = blake2b((1).to_bytes(8, "little") + frame[:24], digest_size=8, key=key, person=b"spanlake frame")
+    assert frame[24:32] == keyed.digest()
+    assert frame[32:] == content
 
 
 def test_append_takes_a_memoryview_of_any_item_type(tmp_path: Path) -> None:
