@@ -29,7 +29,7 @@ lint: $(VENV)/installed-dev ## formatting, lint, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/installed-dev ## rewrite the code in the project's format
 	$(BIN)/ruff format
@@ -58,13 +58,13 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/installed-run: $(VENV)/created requirements.lock pyproject.toml
-	@echo "installing into $(VENV); the first time takes a minute or two"
+	@echo "installing into $(VENV) (a minute the first time)"
 	$(PIP_INSTALL) --require-hashes -r requirements.lock
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/created requirements-dev.lock pyproject.toml
-	@echo "installing into $(VENV) with the development tools; the first time takes a few minutes"
+	@echo "installing into $(VENV) with the development tools (minutes the first time)"
 	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
 	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
