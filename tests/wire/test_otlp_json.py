@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from base64 import b64decode
 from typing import Any
 
@@ -70,9 +69,38 @@ ANYTHING = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                "resourceSpans scopeSpans scope_spans spans resource scope attributes key value traceId spanId kind name status code "
-                "flags events links stringValue intValue doubleValue boolValue bytesValue arrayValue kvlistValue values "
-                "startTimeUnixNano droppedLinksCount entityRefs idKeys".split()
+                [
+                    "resourceSpans",
+                    "scopeSpans",
+                    "scope_spans",
+                    "spans",
+                    "resource",
+                    "scope",
+                    "attributes",
+                    "key",
+                    "value",
+                    "traceId",
+                    "spanId",
+                    "kind",
+                    "name",
+                    "status",
+                    "code",
+                    "flags",
+                    "events",
+                    "links",
+                    "stringValue",
+                    "intValue",
+                    "doubleValue",
+                    "boolValue",
+                    "bytesValue",
+                    "arrayValue",
+                    "kvlistValue",
+                    "values",
+                    "startTimeUnixNano",
+                    "droppedLinksCount",
+                    "entityRefs",
+                    "idKeys",
+                ]
             ),
             inner,
             max_size=4,
