@@ -100,9 +100,12 @@ def test_words_are_found_in_names(name: str, expected: set[str]) -> None:
     assert words(name) == expected
 
 
-@pytest.mark.parametrize(("document", "text"), [("docs/settings.md", settings_markdown()), ("docs/cli.md", cli_markdown(build_parser()))])
-def test_reference_is_current(document: str, text: str) -> None:
-    assert (ROOT / document).read_text() == text, f"{document} is not what the code says: run `make docs`"
+REFERENCES = {"docs/settings.md": settings_markdown, "docs/cli.md": lambda: cli_markdown(build_parser())}
+
+
+@pytest.mark.parametrize("document", REFERENCES)
+def test_reference_is_current(document: str) -> None:
+    assert (ROOT / document).read_text() == REFERENCES[document](), f"{document} is not what the code says: run `make docs`"
 
 
 @pytest.mark.parametrize(
