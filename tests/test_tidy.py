@@ -9,7 +9,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,7 +100,7 @@ def test_words_are_found_in_names(name: str, expected: set[str]) -> None:
     assert words(name) == expected
 
 
-REFERENCES = {"docs/settings.md": settings_markdown, "docs/cli.md": lambda: cli_markdown(build_parser())}
+REFERENCES: dict[str, Callable[[], str]] = {"docs/settings.md": settings_markdown, "docs/cli.md": lambda: cli_markdown(build_parser())}
 
 
 @pytest.mark.parametrize("document", REFERENCES)
