@@ -74,22 +74,22 @@ class ObjectStoreContract:
         store.delete([key])
         assert list(store.list("")) == []
 
-    @pytest.mark.parametrize("key", BAD_KEYS)
-    def test_every_method_refuses_when_key_is_bad(self, store: ObjectStore, key: str) -> None:
-        calls: list[Callable[[], object]] = [
-            lambda: store.get(key),
-            lambda: store.get_range(key, 0, 1),
-            lambda: store.get_ranges(key, [(0, 1)]),
-            lambda: store.head(key),
-            lambda: store.put(key, b""),
-            lambda: store.put_if_absent(key, b""),
-            lambda: store.put_file(key, store.scratch / "x"),
-            lambda: store.delete(["fine", key]),
-            lambda: store.local_path(key),
+    def test_every_method_refuses_when_key_is_bad(self, store: ObjectStore) -> None:
+        calls: list[Callable[[str], object]] = [
+            store.get,
+            lambda key: store.get_range(key, 0, 1),
+            lambda key: store.get_ranges(key, [(0, 1)]),
+            store.head,
+            lambda key: store.put(key, b""),
+            lambda key: store.put_if_absent(key, b""),
+            lambda key: store.put_file(key, store.scratch / "x"),
+            lambda key: store.delete(["fine", key]),
+            store.local_path,
         ]
-        for call in calls:
-            with pytest.raises(InvalidInput):
-                call()
+        for key in BAD_KEYS:
+            for call in calls:
+                with pytest.raises(InvalidInput):
+                    call(key)
 
     @pytest.mark.parametrize("prefix", ["/", "..", "a//b", "a#1", "a//"])
     def test_list_refuses_at_once_when_prefix_is_bad(self, store: ObjectStore, prefix: str) -> None:

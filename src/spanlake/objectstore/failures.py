@@ -123,5 +123,5 @@ def _cause(text: str) -> str:
     kind = _KIND.search(debug)
     line = " ".join(_QUERY.sub("?…", cause).split())[:CAUSE_CHARACTERS_MAX]
     if "BadScheme" in debug:
-        return f"{line} (plain http is refused: use https, or set AWS_ALLOW_HTTP=true for S3)"
+        return f"{line} (plain http is refused: use https, or set AWS_ALLOW_HTTP=true, GOOGLE_ALLOW_HTTP=true or AZURE_ALLOW_HTTP=true)"
     return f"{line} ({kind.group(1)})" if kind else line

@@ -83,9 +83,10 @@ def _open_directory(data: str, directory: str) -> LocalStore:
         probe.write_bytes(b"spanlake")
         probe.unlink()
         remove_leftovers(store.scratch, time.time_ns() - LEFTOVER_AGE_NS)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else error
         remedy = "choose a directory that this user can write, or fix its permissions"
-        raise ConfigError(f"data: cannot use the directory {str(root)!r}: {error.strerror}; {remedy}") from error
+        raise ConfigError(f"data: cannot use the directory {str(root)!r}: {cause}; {remedy}") from error
     return store
 
 
