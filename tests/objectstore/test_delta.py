@@ -82,7 +82,7 @@ def test_a_version_is_written_once_when_another_writer_has_it(store: ObjectStore
     assert files_of(location) == {"one.parquet", "late.parquet"}
 
 
-@pytest.mark.parametrize("tenant", ["a b", "a*b", "é", "a!b()'", "a+b=c", "a~b", "a:b@c", "a&b;c,d", "{a}^`|$"])
+@pytest.mark.parametrize("tenant", ["a b*é", "(!-_.*')", "a+b=c~d:e@f", "{a&b;c,d}^`|$"])
 def test_table_is_where_the_key_says_when_the_tenant_is_unusual(store: ObjectStore, tenant: str) -> None:
     location = located(store, f"tables/{tenant}")
     commit(create(location), "one.parquet")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spanlake.model.errors import KeyExists, KeyMissing, StoreError
 from spanlake.model.settings import StoreSettings
 from spanlake.objectstore.faulty import Fault, Faults, scripted, seeded
-from spanlake.objectstore.intercepted import Counts, InterceptedStore
+from spanlake.objectstore.intercepted import Before, Call, Counts, InterceptedStore
 from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.retrying import RetryingStore
 from spanlake.objectstore.store import ObjectStore
@@ -104,6 +104,28 @@ def test_put_if_absent_loses_when_a_rival_wrote_before_the_second_attempt() -> N
     with pytest.raises(KeyExists):
         store.put_if_absent("a", b"mine")
     assert inner.get("a") == b"the rival's"
+
+
+def test_put_if_absent_does_not_claim_an_object_that_vanished_meanwhile() -> None:
+    inner = open_store("memory://")
+    faults = scripted(put_if_absent=[Fault.TIMEOUT_AFTER])
+
+    def remove_before_get(call: Call) -> None:
+        if call.operation == "get":
+            inner.delete(call.keys)
+
+    vanishing = InterceptedStore(InterceptedStore(inner, faults), Before(remove_before_get))
+    with pytest.raises(KeyExists):
+        RetryingStore(vanishing, StoreSettings(), sleep=nothing).put_if_absent("a", b"mine")
+
+
+def test_put_file_fails_when_file_and_object_are_both_gone(tmp_path: Path) -> None:
+    inner = open_store(str(tmp_path))
+    (tmp_path / "block").write_bytes(b"x")
+    faulty = InterceptedStore(inner, scripted(put_file=[Fault.TIMEOUT_AFTER]))
+    store = RetryingStore(faulty, StoreSettings(), sleep=lambda _seconds: inner.delete(["a"]))
+    with pytest.raises(StoreError, match="put_file of object 'a' failed: No such file"):
+        store.put_file("a", tmp_path / "block")
 
 
 def test_put_if_absent_settles_a_lost_answer_when_looking_fails_too() -> None:

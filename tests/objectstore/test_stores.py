@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,15 @@ class TestS3Store(ObjectStoreContract):
         store.put_file("large", path)
         assert store.head("large").size_bytes == len(content) > PART_BYTES
         assert store.get_range("large", PART_BYTES - 500, 600) == content[PART_BYTES - 500 : PART_BYTES + 100]
+
+    def test_list_skips_foreign_objects_that_have_no_key(self, store: ObjectStore, s3_server: str) -> None:
+        store.put("a/b", b"1")
+        bucket = store.url.removeprefix("s3://")
+        with closing(HTTPConnection(s3_server.removeprefix("http://"))) as connection:
+            for name in ("a/what%3F", "a/c%23d"):
+                connection.request("PUT", f"/{bucket}/{name}", body=b"")
+                assert connection.getresponse().read() == b""
+        assert [info.key for info in store.list("a")] == ["a/b"]
 
     def test_objects_are_found_again_when_opened_by_the_canonical_url(self, store: ObjectStore) -> None:
         store.put("a/b", b"1")

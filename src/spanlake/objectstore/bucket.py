@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spanlake.model.errors import StoreError
-from spanlake.objectstore.failures import bucket_failures, says_bucket_is_missing
+from spanlake.objectstore.failures import bucket_failures, local_failures, says_bucket_is_missing
 from spanlake.objectstore.ranges import FetchedRanges, merge_ranges
-from spanlake.objectstore.store import ObjectInfo, check_key, check_prefix, check_range
+from spanlake.objectstore.store import ObjectInfo, check_key, check_prefix, check_range, is_key
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -107,7 +107,8 @@ class BucketStore:
             raise StoreError(f"put_file of object {key!r} failed: there is no file {path}", transient=False)
         with bucket_failures("put_file", key, self._url):
             self._clients.parts.put(key, path, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
-        path.unlink()
+        with local_failures("put_file", key):
+            path.unlink(missing_ok=True)
 
     def delete(self, keys: Sequence[str]) -> None:
         names = [check_key(key) for key in keys]
@@ -131,7 +132,8 @@ class BucketStore:
     def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
         with bucket_failures("list", prefix, self._url):
             for page in self._clients.once.list(prefix or None, chunk_size=LIST_PAGE):
-                yield from (_info(meta) for meta in page)
+                # Foreign objects can have names that no method of ours takes.
+                yield from (_info(meta) for meta in page if is_key(meta["path"]))
 
     def _delete_one(self, name: str) -> None:
         try:

@@ -51,7 +51,7 @@ CONFLICT_UNDER_WAY = ("ConditionalRequestConflict", "OperationAborted")
 # 400 responses that only mean "too slow".
 SLOW_REQUEST = ("<Code>RequestTimeout</Code>",)
 # Errors without a status that no retry cures.
-HOPELESS = ("AccessDenied", "BareRedirect", "StartTooLarge", "InvalidRange")
+HOPELESS = ("AccessDenied", "BareRedirect", "StartTooLarge", "InvalidRange", "invalid path")
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _QUERY = re.compile(r"\?\S+")

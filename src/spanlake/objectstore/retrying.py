@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from spanlake.model.errors import KeyExists, StoreError
+from spanlake.model.errors import KeyExists, KeyMissing, StoreError
 from spanlake.model.settings import StoreSettings
 from spanlake.objectstore.store import ObjectInfo, ObjectStore
 
@@ -72,7 +72,7 @@ class RetryingStore:
                 self._inner.put_if_absent(key, data)
             except KeyExists:
                 # The object may be our own, from an attempt whose answer was lost.
-                if not failed_before or self._inner.get(key) != data:
+                if not (failed_before and self._holds(key, data)):
                     raise
             except StoreError:
                 failed_before = True
@@ -85,9 +85,8 @@ class RetryingStore:
 
         def attempt() -> None:
             # The store takes the file over when it succeeds, so a missing file is an earlier success without an answer.
-            if size_bytes >= 0 and not path.exists() and self._inner.head(key).size_bytes == size_bytes:
-                return
-            self._inner.put_file(key, path)
+            if size_bytes < 0 or path.exists() or not self._has_size(key, size_bytes):
+                self._inner.put_file(key, path)
 
         self._repeat(attempt)
 
@@ -100,6 +99,18 @@ class RetryingStore:
 
     def local_path(self, key: str) -> Path | None:
         return self._inner.local_path(key)
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        try:
+            return self._inner.get(key) == data
+        except KeyMissing:
+            return False
+
+    def _has_size(self, key: str, size_bytes: int) -> bool:
+        try:
+            return self._inner.head(key).size_bytes == size_bytes
+        except KeyMissing:
+            return False
 
     def _repeat(self, call: Callable[[], T]) -> T:
         attempts_max = self._settings.attempts_max

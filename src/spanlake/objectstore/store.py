@@ -127,8 +127,17 @@ def check_range(key: str, start: int, length: int) -> None:
         raise InvalidInput(f"range of object {key!r} must not be negative: start {start}, length {length}")
 
 
+def is_key(text: str) -> bool:
+    """Whether `check_key` would accept the text. Listings skip foreign objects that it would not."""
+    try:
+        check_key(text)
+    except InvalidInput:
+        return False
+    return True
+
+
 def is_key_segment(segment: str) -> bool:
-    """Whether the text can be one segment of a key. Listings skip foreign files that cannot."""
+    """Whether the text can be one segment of a key."""
     return not _problem_of_segment(segment)
 
 
