@@ -99,5 +99,13 @@ class CommitConflict(StoreError):
         super().__init__(message, transient=False)
 
 
+class ColumnConflict(CommitConflict):
+    """The table has `column` with another type, or a column that differs from it only in case. Rebuild the block to fit the table."""
+
+    def __init__(self, message: str, *, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 class CorruptData(SpanlakeError):
     """Stored bytes are not what was written: a checksum, a magic number or an invariant fails."""
