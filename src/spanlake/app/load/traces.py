@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from spanlake.app.load.generate.pieces import Patch
 from spanlake.app.load.generate.template import Template, build_template
 
-TEMPLATES = 32
 SPANS_PER_PAYLOAD = 1000
+POOL_SPANS = 32_000  # spans in all templates together, so that building them takes the same few seconds for any size of payload
+TEMPLATES_MAX = 1000
 SPANS_PER_PAYLOAD_MAX = 200_000
 _ORDINAL_BITS = 20  # spans of a payload; leaves 44 bits for the payload number
 _SPAN_SALT, _TRACE_SALT = 0x5350414E, 0x5452414345
@@ -28,14 +29,16 @@ _SPREAD_NS = 1_000_000_000.0  # the traces of a payload end within this time bef
 
 
 class TraceTemplates:
-    """The payloads of a seed. Templates are built on first use (some 40 ms each) and kept; safe to share between threads."""
+    """The payloads of a seed. Templates are built on first use (some 0.1 ms per span) and kept; safe to share between threads."""
 
-    def __init__(self, seed: int, spans_per_payload: int = SPANS_PER_PAYLOAD, *, templates: int = TEMPLATES) -> None:
-        """A payload holds whole traces, so it has `spans_per_payload` spans or up to one trace more."""
+    def __init__(self, seed: int, spans_per_payload: int = SPANS_PER_PAYLOAD, *, templates: int | None = None) -> None:
+        """A payload holds whole traces, so it has `spans_per_payload` spans or up to one trace more. `templates` belong to the seed:
+        another number of them makes other payloads; None takes as many as hold POOL_SPANS."""
         assert 1 <= spans_per_payload <= SPANS_PER_PAYLOAD_MAX, spans_per_payload
         self.seed = seed
         self.spans_per_payload = spans_per_payload
-        self._templates: list[Template | None] = [None] * templates
+        self.distinct = max(1, min(TEMPLATES_MAX, POOL_SPANS // spans_per_payload)) if templates is None else templates
+        self._templates: list[Template | None] = [None] * self.distinct
         self._lock = Lock()
         self._digits = _Digits()
 
@@ -85,7 +88,7 @@ class TraceTemplates:
 
     def _template(self, number: int) -> Template:
         assert 0 <= number < 1 << (64 - _ORDINAL_BITS), number
-        index = number % len(self._templates)
+        index = number % self.distinct
         with self._lock:
             template = self._templates[index]
             if template is None:
