@@ -55,17 +55,27 @@ class QueryError(SpanlakeError):
     """A TraceQL text that does not parse or check.
 
     `line` and `column` are 1-based (column in code points); `str()` is the complete text for a user:
-    `LINE:COLUMN: message`, then the offending line and a caret below it.
+    `LINE:COLUMN: message`, then the offending line (of a long one the part around the column) and a caret below it.
     """
 
+    _shown_before, _shown_after = 80, 40
+
     def __init__(self, message: str, *, source: str, line: int, column: int) -> None:
+        super().__init__(message)
         self.message = message
         self.source = source
         self.line = line
         self.column = column
-        lines = source.split("\n")
-        shown = lines[line - 1] if 0 < line <= len(lines) else ""
-        super().__init__(f"{line}:{column}: {message}\n  {shown}\n  {' ' * (column - 1)}^")
+
+    def __str__(self) -> str:
+        # Built on demand: a lenient parse makes many of these over one long line and shows none.
+        lines = self.source.split("\n")
+        text = lines[self.line - 1] if 0 < self.line <= len(lines) else ""
+        first, last = max(0, self.column - 1 - self._shown_before), self.column + self._shown_after
+        left, right = "…" if first else "", "…" if last < len(text) else ""
+        shown = left + "".join(c if c.isprintable() else " " for c in text[first:last]) + right
+        caret = " " * (len(left) + self.column - 1 - first) + "^"
+        return f"{self.line}:{self.column}: {self.message}\n  {shown}\n  {caret}"
 
 
 class StoreError(SpanlakeError):
