@@ -166,6 +166,14 @@ def test_feed_ends_at_the_goal(goal: Goal, payloads: int) -> None:
     assert tickets[payloads:] == [None] * (10 - payloads)
 
 
+def test_feed_ends_on_time_when_the_sender_is_behind_its_rate() -> None:
+    clock = Clock()
+    feed = Feed(lambda number: 10, TimeGoal(5), 100, clock)
+    assert feed.take()
+    clock.seconds += 5
+    assert feed.take() is None
+
+
 def test_feed_without_a_rate_is_due_at_once() -> None:
     clock = Clock()
     feed = Feed(lambda number: 10, NoGoal(), None, clock)
@@ -222,7 +230,7 @@ def test_tally_counts_by_outcome() -> None:
     assert share_done(SpanGoal(80), figures) == 0.5
     assert share_done(TimeGoal(8), figures) == 0.25
     assert share_done(NoGoal(), figures) is None
-    assert RateWindow().text(figures).startswith("16 spans · 8 spans/s · 0.0 MB/s · 2 errors · 3 retries · p50 250.0 ms")
+    assert RateWindow().text(figures) == ("8 spans/s · 0.0 MB/s · p50 250.0 ms · p99 250.0 ms · 2 errors · 3 retries · 16 spans")
 
 
 def test_plain_display_writes_a_line_now_and_then() -> None:

@@ -24,7 +24,7 @@ DEFAULT_SECONDS = 10.0
 BATCH_SPANS = 1000
 BATCH_SPANS_MAX = 200_000
 BATCHES_PER_SECOND_LEAST = 10  # at a low rate, smaller batches rather than rarer ones
-RATE_PREPARED_LEAST = 10_000  # slower runs build the templates as they go
+RATE_PREPARED_LEAST = 2000  # slower runs build the templates as they go
 TENANT_HEADER = "X-Scope-OrgID"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 from spanlake.app.load.report import MEGABYTE
 from spanlake.app.load.schedule import Goal, NoGoal, SpanGoal, TimeGoal
@@ -28,12 +30,17 @@ class Display(Protocol):
 
 
 class _Bar:
-    def __init__(self, progress: Progress, title: str) -> None:
-        self._progress = progress
-        self._task = progress.add_task(title, total=None, text="")
+    """A line with the bar and a line with the text below it."""
+
+    def __init__(self, live: Live, title: str) -> None:
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+        self._live = live
+        self._progress = Progress(*columns, console=live.console)
+        self._task = self._progress.add_task(title, total=None)
 
     def show(self, share: float | None, text: str) -> None:
-        self._progress.update(self._task, total=None if share is None else 1.0, completed=share or 0.0, text=text)
+        self._progress.update(self._task, total=None if share is None else 1.0, completed=share or 0.0)
+        self._live.update(Group(self._progress, Text(f"  {text}", no_wrap=True, overflow="ellipsis")))
 
 
 class _Lines:
@@ -58,9 +65,8 @@ def open_display(title: str, console: Console, clock: Callable[[], float] = time
         console.print(title, markup=False, highlight=False, soft_wrap=True)
         yield _Lines(console, title, clock)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, TextColumn("{task.fields[text]}", markup=False), console=console, transient=True) as progress:
-        yield _Bar(progress, title)
+    with Live(console=console, transient=True) as live:
+        yield _Bar(live, title)
 
 
 def share_done(goal: Goal, figures: Figures) -> float | None:
@@ -93,7 +99,7 @@ class RateWindow:
         spans = figures.spans_acknowledged - (before.spans_acknowledged if elapsed_seconds else 0)
         payload_bytes = figures.payload_bytes - (before.payload_bytes if elapsed_seconds else 0)
         return (
-            f"{figures.spans_acknowledged:,} spans · {spans / since:,.0f} spans/s · {payload_bytes / since / MEGABYTE:,.1f} MB/s"
-            f" · {figures.failures_total:,} errors · {figures.retries_total:,} retries"
+            f"{spans / since:,.0f} spans/s · {payload_bytes / since / MEGABYTE:,.1f} MB/s"
             f" · p50 {figures.p50_seconds * 1000:,.1f} ms · p99 {figures.p99_seconds * 1000:,.1f} ms"
+            f" · {figures.failures_total:,} errors · {figures.retries_total:,} retries · {figures.spans_acknowledged:,} spans"
         )

@@ -93,11 +93,10 @@ def print_report(report: Report, console: Console) -> None:
     """The report for people."""
     figures = report.figures
     ending = "interrupted, " if report.interrupted else "gave up, " if report.gave_up else ""
-    table = Table(
-        title=f"{report.plan.address} ({report.plan.protocol}), seed {report.seed}: {ending}{figures.seconds:.1f} s", title_justify="left"
-    )
-    table.add_column("what", style="bold")
-    table.add_column("value", justify="right")
+    _line(console, f"{report.plan.address} ({report.plan.protocol}), seed {report.seed}: {ending}{figures.seconds:.1f} s")
+    table = Table(show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
     for what, value in (
         ("spans acknowledged", f"{figures.spans_acknowledged:,}"),
         ("spans rejected", f"{figures.spans_rejected:,}"),

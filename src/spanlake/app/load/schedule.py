@@ -63,7 +63,7 @@ class Feed:
             if self._began_seconds is None:
                 self._began_seconds = self._due_seconds = now_seconds
             due_seconds = now_seconds if self._rate is None else max(self._due_seconds, now_seconds - BEHIND_SECONDS_MAX)
-            if self._reached(due_seconds - self._began_seconds):
+            if self._reached(max(due_seconds, now_seconds) - self._began_seconds):
                 return None
             ticket = Ticket(self._number, self._spans_in(self._number), due_seconds)
             self._number += 1
