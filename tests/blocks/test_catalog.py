@@ -303,3 +303,27 @@ def test_commit_succeeds_when_no_checkpoint_can_be_written(tables: Tables) -> No
     # The name of the checkpoint is taken by a directory.
     Path(tables.data, f"tables/t/_delta_log/{20:020d}.checkpoint.parquet").mkdir()
     assert tables.flush(rows=1).version == 20
+
+
+def test_refresh_fails_while_the_log_cannot_be_read_and_recovers(tables: Tables) -> None:
+    snapshot = tables.flush()
+    entry = f"tables/t/_delta_log/{1:020d}.json"
+    tables.store.put(entry, b"no JSON")
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            tables.catalog.refresh("t")
+    assert tables.catalog.snapshot("t") == snapshot
+    tables.store.delete([entry])
+    assert tables.catalog.refresh("t") == snapshot
+    assert len(tables.flush().blocks) == 2
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_table_opens_when_a_power_cut_truncated_its_newest_checkpoint(tables: Tables, left: int) -> None:
+    for _ in range(42):
+        snapshot = tables.flush(rows=1)
+    tables.store.delete([f"tables/t/_delta_log/{version:020d}.json" for version in range(20)])
+    checkpoint = f"tables/t/_delta_log/{40:020d}.checkpoint.parquet"
+    tables.store.put(checkpoint, tables.store.get(checkpoint)[:left])
+    assert tables.other().refresh("t") == snapshot
+    assert [name for name in log_files(tables) if "checkpoint" in name] == [f"{20:020d}.checkpoint.parquet"]

@@ -108,7 +108,8 @@ class Catalog:
 
         Exactly once: nothing happens and the table is returned if the writer has already committed that version or a later one, or if
         the table already is what the commit would make of it. So after a StoreError, which leaves open whether the commit took place,
-        the same call may be made again. The uploaded files must then not be deleted; strays go by themselves.
+        the same call may be made again (a mere removal that had taken place then conflicts with itself). The uploaded files must then
+        not be deleted; strays go by themselves.
 
         Raises CommitConflict if a block to be removed is no longer in the table, or if an added one is older than 12 hours (upload it
         again; see dead_files.py), and ColumnConflict if the table has such a column with another type or spelling.
@@ -160,12 +161,17 @@ class Catalog:
 
     def _load(self, entry: _Entry) -> TableSnapshot:
         """Bring the entry to the newest version. Its lock is held."""
-        if entry.table is None:
-            entry.table = open_table(delta_location(self._store.url, table_prefix(entry.tenant), self._settings))
+        table, entry.table = entry.table, None  # an update that fails may leave the library's object useless: then open anew
+        if table is None:
+            location = delta_location(self._store.url, table_prefix(entry.tenant), self._settings)
+            table = open_table(self._store, entry.tenant, location)
         else:
-            update_table(entry.table)
-        if entry.table is not None and entry.table.version() != entry.snapshot.version:
-            entry.adopt(entry.table)
+            update_table(table)
+        if table is None and entry.snapshot.version >= 0:
+            raise StoreError(f"the table of tenant {entry.tenant!r} is gone from {self._store.url}: restore it or restart", transient=True)
+        entry.table = table
+        if table is not None and table.version() != entry.snapshot.version:
+            entry.adopt(table)
         entry.loaded = True
         return entry.snapshot
 

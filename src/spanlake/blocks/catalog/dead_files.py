@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 
 from spanlake.blocks.catalog.log_entry import TOMBSTONE_RETENTION_DAYS
 from spanlake.blocks.catalog.snapshot import is_block_path
-from spanlake.blocks.catalog.tenants import LOG_DIRECTORY, log_entry_key, table_prefix
+from spanlake.blocks.catalog.tenants import CHECKPOINT_KEY, LOG_DIRECTORY, log_entry_key, table_prefix
 from spanlake.objectstore.store import ObjectInfo, ObjectStore
 
 DAY_MS = 86_400_000
@@ -32,8 +31,6 @@ STRAY_AGE_MS = DAY_MS
 COMMIT_AGE_MAX_MS = STRAY_AGE_MS // 2
 # A tombstone must outlive the grace, or its file would be taken for a stray of its age.
 GRACE_MAX_MS = (TOMBSTONE_RETENTION_DAYS - 1) * DAY_MS
-
-_CHECKPOINT = re.compile(rf".*/{LOG_DIRECTORY}/(\d{{20}})\.checkpoint\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ def read_tombstones(store: ObjectStore, tenant: str, version: int, files: Sequen
     """The tombstones of the table at `version`: `known`, or else the newest checkpoint among `files`, and the log entries since."""
     if known and known.version == version:
         return known
-    checkpoint = max((int(match[1]) for file in files if (match := _CHECKPOINT.fullmatch(file.key))), default=-1)
+    checkpoint = max((int(match[1]) for file in files if (match := CHECKPOINT_KEY.fullmatch(file.key))), default=-1)
     # Entries before the newest checkpoint may already be removed from the log.
     if known is None or known.version < checkpoint:
         known = Tombstones(checkpoint, _checkpoint_tombstones(store, tenant, checkpoint) if checkpoint >= 0 else {})

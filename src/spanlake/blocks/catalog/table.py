@@ -17,14 +17,23 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from spanlake.blocks.catalog.log_entry import READER_VERSION, WRITER_VERSION, TableMetadata
 from spanlake.blocks.catalog.snapshot import Block
-from spanlake.blocks.catalog.tenants import LOG_DIRECTORY, table_prefix
+from spanlake.blocks.catalog.tenants import CHECKPOINT_KEY, LOG_DIRECTORY, table_prefix
 from spanlake.model.errors import CorruptData, StoreError
 from spanlake.objectstore.delta import DeltaLocation
 from spanlake.objectstore.store import ObjectStore
 
 
-def open_table(location: DeltaLocation) -> DeltaTable | None:
-    """The table at its newest version; None if there is none."""
+def open_table(store: ObjectStore, tenant: str, location: DeltaLocation) -> DeltaTable | None:
+    """The tenant's table, which is at that location, at its newest version; None if there is none."""
+    try:
+        return _open(location)
+    except StoreError:
+        if not _remove_broken_checkpoints(store, tenant):
+            raise
+        return _open(location)
+
+
+def _open(location: DeltaLocation) -> DeltaTable | None:
     with _delta_failures("opening", location.url):
         try:
             return DeltaTable(location.url, storage_options=location.options)
@@ -101,6 +110,18 @@ def _sync_checkpoint(store: ObjectStore, log: str, version: int) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _remove_broken_checkpoints(store: ObjectStore, tenant: str) -> int:
+    """Remove checkpoints that a power cut before `_sync_checkpoint` has truncated; returns how many. The entries since the one before
+    are still there."""
+    log = f"{table_prefix(tenant)}/{LOG_DIRECTORY}"
+    checkpoints = [info for info in store.list(log) if CHECKPOINT_KEY.fullmatch(info.key)]
+    ends = (store.get_range(info.key, max(info.size_bytes - 4, 0), min(info.size_bytes, 4)) for info in checkpoints)
+    broken = [info.key for info, end in zip(checkpoints, ends, strict=True) if end != b"PAR1"]
+    if broken:
+        store.delete([f"{log}/_last_checkpoint", *broken])
+    return len(broken)
 
 
 def _block(row: Mapping[str, Any], table_uri: str) -> Block:

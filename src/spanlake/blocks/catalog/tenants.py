@@ -15,6 +15,8 @@ _ESCAPE = re.compile(r"@([0-9A-F]{2})")
 _TABLES = "tables"
 TENANTS_PREFIX = "tenants"
 LOG_DIRECTORY = "_delta_log"
+CHECKPOINT_KEY = re.compile(rf".*/{LOG_DIRECTORY}/(\d{{20}})\.checkpoint\.parquet")
+"""Keys of checkpoints, with the version as the group."""
 
 
 def check_tenant(tenant: str) -> str:
