@@ -102,7 +102,9 @@ class CompactionSettings:
     cpu_share: float = setting(0.5, "longest share of one core that compaction takes while pushes arrive", least=0.01, most=1)
     blocks_min: int = setting(4, "blocks of similar size that make a compaction worthwhile", least=2)
     retention_seconds: float = setting(14 * 86400.0, "spans older than this are removed; 0 keeps them for ever", least=0)
-    delete_grace_seconds: float = setting(900.0, "a replaced file stays in storage this long, for queries that still read it", least=0, most=86_400)
+    delete_grace_seconds: float = setting(
+        900.0, "a replaced file stays in storage this long, for queries that still read it", least=0, most=86_400
+    )
 
 
 @dataclass(frozen=True, slots=True)
