@@ -1,0 +1,1 @@
+"""Span batches in memory: interning strings, appending, concatenating, and putting rows into trace order."""

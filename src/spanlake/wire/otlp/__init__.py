@@ -1,0 +1,1 @@
+"""OTLP protobuf: payload bytes to a span batch (`decode`) and back (`encode`)."""
