@@ -1,0 +1,98 @@
+"""How query endpoints answer: a plain function from request to `Answer`, run on a query thread, compressed there if that pays.
+
+Errors become their status with the message as plain text, which is what Grafana and tempo-cli show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from spanlake.model.errors import QueryTimeout
+from spanlake.server.errors import refusal_of
+from spanlake.server.work_pool import WorkPool
+
+PROTOBUF = "application/protobuf"
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+COMPRESSED_BYTES_MIN = 1024
+"""Smaller bodies are sent as they are."""
+
+GZIP_LEVEL = 1
+_GZIP_BITS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete response."""
+
+    body: bytes
+    media_type: str | None = None
+    status: int = 200
+    content_encoding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryEdge:
+    """What every query endpoint needs."""
+
+    pool: WorkPool
+    timeout_seconds: float
+    multitenancy: bool
+
+
+def endpoint(edge: QueryEdge, answer_to: Callable[[Request], Answer]) -> Callable[[Request], Awaitable[Response]]:
+    """An ASGI endpoint of a blocking function, with the edge's bounds on how many run, how many wait and for how long."""
+
+    async def respond(request: Request) -> Response:
+        compress = accepts_gzip(request.headers.get("accept-encoding", ""))
+        try:
+            work = edge.pool.run(lambda: _compressed(answer_to(request)) if compress else answer_to(request))
+            answer = await asyncio.wait_for(work, edge.timeout_seconds)
+        except TimeoutError:
+            return _refused(QueryTimeout(f"the query took longer than {edge.timeout_seconds:g} seconds"))
+        except Exception as error:  # noqa: BLE001 whatever it is, the client gets a status and a text
+            return _refused(error)
+        return _response(answer)
+
+    return respond
+
+
+def negotiated(accept: str) -> str:
+    """The media type that an Accept header asks for: protobuf if it is named, else JSON."""
+    return PROTOBUF if PROTOBUF in accept else JSON
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether an Accept-Encoding header names gzip with a weight other than zero."""
+    for part in accept_encoding.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() in {"gzip", "*"}:
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def _compressed(answer: Answer) -> Answer:
+    if len(answer.body) < COMPRESSED_BYTES_MIN:
+        return answer
+    stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_BITS)
+    return replace(answer, body=stream.compress(answer.body) + stream.flush(), content_encoding="gzip")
+
+
+def _response(answer: Answer) -> Response:
+    headers = {"vary": "accept, accept-encoding"}
+    if answer.content_encoding is not None:
+        headers["content-encoding"] = answer.content_encoding
+    return Response(answer.body, answer.status, headers, answer.media_type)
+
+
+def _refused(error: Exception) -> Response:
+    refusal = refusal_of(error)
+    headers = {} if refusal.retry_after_seconds is None else {"retry-after": str(refusal.retry_after_seconds)}
+    return PlainTextResponse(refusal.message, refusal.http_status, headers)

@@ -1,0 +1,192 @@
+"""The three listeners of a server, started and stopped together: the query API, OTLP over HTTP and OTLP over gRPC.
+
+Both HTTP applications run in uvicorn on one event loop, which belongs to the caller; blocking work runs on two pools of threads per
+kind. What the listeners do not bound: gRPC connections (only streams per connection), and the memory of messages that gRPC itself
+receives for the calls that have a thread, which is at most `receive_threads` times `request_bytes_max`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+
+from spanlake.model.settings import QuerySettings, ServerSettings
+from spanlake.server.answers import QueryEdge
+from spanlake.server.edge_metrics import EdgeMetrics
+from spanlake.server.otlp_grpc import OtlpGrpcServer
+from spanlake.server.otlp_http import PushEdge, otlp_http_app
+from spanlake.server.ports import Health, SpanReceiver, TraceReader
+from spanlake.server.query_http import query_app
+from spanlake.server.routes.status import status_routes
+from spanlake.server.routes.trace import trace_routes
+from spanlake.server.transport.budget import ByteBudget
+from spanlake.server.transport.connection import ConnectionLimits, bounded_protocol
+from spanlake.server.transport.sockets import bind
+from spanlake.server.work_pool import WorkPool
+
+SWEEP_SECONDS = 1.0
+"""How often calls whose message is late are looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports in use."""
+
+    http: int
+    otlp_grpc: int
+    otlp_http: int
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """What the listeners serve."""
+
+    receiver: SpanReceiver
+    reader: TraceReader
+    health: Health
+    registry: CollectorRegistry
+
+
+class Listeners:
+    """Owns sockets and threads from `start` to `stop`; both are called once, on one event loop."""
+
+    def __init__(self, core: Core, server: ServerSettings, query: QuerySettings) -> None:
+        self._settings = server
+        self._query_pool = WorkPool("query", threads=server.query_threads, queue_max=server.query_queue_max)
+        self._push_pools = [
+            WorkPool(name, threads=server.receive_threads, queue_max=server.receive_queue_max) for name in ("otlp-http", "otlp-grpc")
+        ]
+        self._metrics = metrics = EdgeMetrics(core.registry)
+        metrics.watch(self._query_pool, *self._push_pools)
+        budget = ByteBudget(server.receive_bytes_max)
+        metrics.watch_budget(budget)
+        http_pool, grpc_pool = self._push_pools
+        self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock()))
+        query_edge = QueryEdge(self._query_pool, query.timeout_seconds, server.multitenancy)
+        self._query_app = query_app([*status_routes(core.health, core.registry), *trace_routes(query_edge, core.reader)])
+        self._grpc = OtlpGrpcServer(core.receiver, grpc_pool, server, metrics)
+        self._http: list[HttpListener] = []
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> Ports:
+        """Bind everything, then serve. ConfigError if a port cannot be bound, and then nothing is left bound."""
+        settings = self._settings
+        with ExitStack() as undo:
+            sockets = {
+                name: undo.enter_context(bind(settings.host, port, name))
+                for name, port in (("http_port", settings.http_port), ("otlp_http_port", settings.otlp_http_port))
+            }
+            grpc_port = self._grpc.start()
+            undo.pop_all()
+        for app, name in ((self._query_app, "http_port"), (self._otlp_http_app, "otlp_http_port")):
+            listener = HttpListener(app, sockets[name], settings)
+            await listener.start()
+            self._http.append(listener)
+            self._metrics.watch_connections(name.removesuffix("_port"), listener.count_connections)
+        self._sweeper = asyncio.create_task(self._sweep())
+        return Ports(http=sockets["http_port"].getsockname()[1], otlp_grpc=grpc_port, otlp_http=sockets["otlp_http_port"].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what is in flight within `drain_seconds`, drop the rest."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await asyncio.gather(self._grpc.stop(self._settings.drain_seconds), *(listener.stop() for listener in self._http))
+        for pool in (self._query_pool, *self._push_pools):
+            pool.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self._grpc.slow_calls.sweep()
+
+
+def serve_until_signal(listeners: Listeners, on_ready: Callable[[Ports], None]) -> None:
+    """Serve from the main thread until SIGTERM or SIGINT, then drain and return.
+
+    From the first signal on, also after the return, both have their default action: a second one ends the process at once.
+    """
+
+    async def serve() -> None:
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        ports = await listeners.start()
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stopped.set)
+            on_ready(ports)
+            await stopped.wait()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+            await listeners.stop()
+
+    asyncio.run(serve())
+
+
+class HttpListener:
+    """One uvicorn server on a bound socket, which it owns."""
+
+    def __init__(self, app: Starlette, bound: socket.socket, settings: ServerSettings) -> None:
+        limits = ConnectionLimits(settings.connections_max, settings.header_bytes_max, settings.header_seconds, settings.stall_seconds)
+        config = uvicorn.Config(
+            app,
+            http=bounded_protocol(limits),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=settings.keep_alive_seconds,
+            timeout_graceful_shutdown=settings.drain_seconds,
+        )
+        self._server = _Server(config)
+        self._socket = bound
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Accept connections; returns when it does."""
+        self._serving = asyncio.create_task(self._server.serve([self._socket]))
+        listening = asyncio.create_task(self._server.listening.wait())
+        await asyncio.wait((self._serving, listening), return_when=asyncio.FIRST_COMPLETED)
+        if not listening.done():
+            listening.cancel()
+            await self._serving
+
+    def count_connections(self) -> int:
+        """Open connections, idle ones included."""
+        return len(self._server.server_state.connections)
+
+    async def stop(self) -> None:
+        """Close the socket, let requests in flight finish for `drain_seconds`."""
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers (one place decides when to stop, for all listeners), which says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,52 @@
+"""What the edges need from the rest of the server. `app/assemble` hands in the implementations; nothing here names one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from spanlake.model.ingest import Accepted
+from spanlake.model.trace import TimeRange, TraceAnswer
+
+
+class SpanReceiver(Protocol):
+    """The receiving side of ingest. Thread-safe and blocking."""
+
+    def accept(self, tenant: str, payload: bytes) -> Accepted:
+        """Take an OTLP protobuf ExportTraceServiceRequest; return when its spans are durable and readable.
+
+        Raises InvalidInput (malformed), TooLarge, Overloaded (try again later), Unavailable or NoTenant; then nothing was kept.
+        """
+        ...
+
+
+class TraceReader(Protocol):
+    """Trace by id over live and stored spans. Thread-safe and blocking."""
+
+    def find(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
+        """The trace with that id (high and low 64 bits); `time_range` says where to look, None means everywhere."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BuildInfo:
+    """What this program is."""
+
+    version: str
+    revision: str = ""
+    branch: str = ""
+    build_date: str = ""
+
+
+class Health(Protocol):
+    """The state of the whole server. Thread-safe; every call returns at once."""
+
+    def readiness(self) -> str:
+        """Empty when the server can do all its work, else what it waits for."""
+        ...
+
+    def effective_config(self) -> str:
+        """The settings in use as YAML, without secrets."""
+        ...
+
+    def build(self) -> BuildInfo: ...
