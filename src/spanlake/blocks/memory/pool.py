@@ -54,7 +54,10 @@ def same_bytes(left: int, right: int, length: int) -> bool:
                 return False
             left += 8
         return load64(end - 8) == load64(end - 8 + distance)
-    return all(load8(left + i) == load8(right + i) for i in range(length))
+    for i in range(length):  # noqa: SIM110 (Numba has no generators)
+        if load8(left + i) != load8(right + i):
+            return False
+    return True
 
 
 @inlined
@@ -90,11 +93,10 @@ def intern_strings(data: int, offsets: int, lengths: int, first: int, count: int
             if slot == 0:
                 break
             if (slot >> 32) & 0xFFFFFFFF == mark:
-                candidate = (slot & 0xFFFFFFFF) - 1
-                if load32(length_of + 4 * candidate) == length:
-                    if same_bytes(source, arena + load64(offset_of + 8 * candidate), length):
-                        code = candidate
-                        break
+                known = (slot & 0xFFFFFFFF) - 1
+                if load32(length_of + 4 * known) == length and same_bytes(source, arena + load64(offset_of + 8 * known), length):
+                    code = known
+                    break
             place = (place + 1) & mask
         if code < 0:
             if used == codes_max or arena_used + length + 8 > arena_size:
