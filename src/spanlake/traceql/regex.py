@@ -19,7 +19,7 @@ _ESCAPE = re.compile(
     r"\\(?: [pP](?: \{[^}]*\} | . ) | x(?: [0-9a-fA-F]{2} | \{[0-9a-fA-F]+\} ) | 0[0-7]{0,2} | [1-7][0-7]{1,2} | . )",
     re.DOTALL | re.VERBOSE,
 )
-_ESCAPE_LETTERS = frozenset("AbBzCQEdDsSwWpPafntrvx0")
+_ESCAPE_LETTERS = frozenset("AbBzCQdDsSwWpPafntrvx0")
 _REPEAT_MAX = 1000
 
 
@@ -110,7 +110,7 @@ def _escape(pattern: str, position: int) -> int:
         return len(pattern) if end < 0 else end + 2
     if letter in "123456789" and len(text) == 2:
         raise _BadPatternError(f"RE2 has no back-references ({text})")
-    if (letter.isalnum() or letter == "_") and letter not in _ESCAPE_LETTERS and not letter.isdigit():
+    if letter.isalnum() and letter not in _ESCAPE_LETTERS and not letter.isdigit():
         raise _BadPatternError(f"unknown escape {text}")
     if letter in "xpP" and len(text) == 2:
         raise _BadPatternError(f"incomplete escape {text}")

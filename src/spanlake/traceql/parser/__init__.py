@@ -88,7 +88,7 @@ def _query(cursor: Cursor, depth_max: int) -> Query:
     body = pipeline(cursor)
     if not isinstance(body, Pipeline | MetricsPipeline | MetricsMath):
         scalar = body.result if isinstance(body, ScalarPipeline) else body
-        raise cursor.error("a number alone is no query; compare an aggregate with it, for example { } | count() > 1", scalar.place)
+        raise cursor.error("a value alone is no query; compare an aggregate with it, for example { } | count() > 1", scalar.place)
     hints = _hints(cursor)
     if not cursor.at_end():
         cursor.record(cursor.unexpected("the end of the query"))

@@ -95,6 +95,8 @@ class Cursor:
         if not self.at(bracket):
             opening = error_at(self.source, opened.place.start, "")
             wanted = f"`{bracket}` to close the `{opened.text}` at {opening.line}:{opening.column}"
+            if bracket == "}" and self.at(","):
+                wanted += " (conditions are joined by &&)"
             self.record(self.unexpected(f"{instead} or {wanted}" if instead else wanted))
             self._skip(self.index, frozenset({bracket, "|"}))
             if not self.at(bracket):

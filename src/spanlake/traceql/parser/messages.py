@@ -40,6 +40,7 @@ _FOREIGN_WORDS = {
 }
 _NUMBERS = frozenset({TokenKind.INTEGER, TokenKind.FLOAT, TokenKind.DURATION})
 _COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">=", "=~", "!~"})
+_STRUCTURAL = frozenset({">>", "<<", "~", "!>", "!>>", "!<", "!<<", "&>", "&>>", "&<", "&<<", "&~"})
 _PIPELINE_WORDS = (*AGGREGATE_WORDS, *STAGE_WORDS, *METRICS_WORDS, *SECOND_STAGE_WORDS)
 
 
@@ -69,7 +70,7 @@ def remark(before: Token | None, token: Token, after: Token) -> str:
         return "write != for inequality"
     if pair in {"=>", "=<"} or adjacent in {"=>", "=<"}:
         return "write >= or <="
-    return "write && between conditions" if token.text == "," else ""
+    return f"`{token.text}` stands between spansets: {{ … }} {token.text} {{ … }}" if token.text in _STRUCTURAL else ""
 
 
 def unknown_identifier(before: Token | None, token: Token, after: Token) -> str:
@@ -104,7 +105,8 @@ def _colon_help(scope: str, name: str) -> str:
     known = [spelling for spelling in INTRINSIC_SPELLINGS if spelling.startswith(f"{scope}:")]
     if not known:
         return "a colon stands only after trace, span, event, link and instrumentation"
-    meant = closest(f"{scope}:{name}", known)
+    elsewhere = next((spelling for spelling in INTRINSIC_SPELLINGS if spelling.endswith(f":{name}")), "")
+    meant = closest(f"{scope}:{name}", known) or elsewhere
     if meant:
         return f"did you mean {meant}?"
     attribute = "" if scope == "trace" else f"; for an attribute write {scope}.{shorten(name)}"
@@ -117,6 +119,8 @@ def unknown_stage(token: Token) -> str:
     if word in INTRINSIC_SPELLINGS or word in WORD_VALUES:
         return f"conditions on spans stand in braces: {{ {word} … }}"
     meant = closest(word, _PIPELINE_WORDS)
+    if word.lower() in _FOREIGN_WORDS and not meant:
+        return f"unknown function or stage: {word}; {_FOREIGN_WORDS[word.lower()]}"
     known = f"did you mean {meant}?" if meant else f"stages are {{ … }}, {', '.join(_PIPELINE_WORDS)}"
     return f"unknown function or stage: {shorten(word)}; {known}"
 

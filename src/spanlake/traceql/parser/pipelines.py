@@ -103,7 +103,9 @@ def _element(cursor: Cursor, stages: list[Stage]) -> Stage | ScalarExpression | 
     element = _word_stage(cursor, stages) or _expression_stage(cursor, stages)
     if not (cursor.at_end() or cursor.at(*_FOLLOWERS) or cursor.at_word("with")):
         if isinstance(element, MetricsPipeline) and cursor.at(*METRICS_ARITHMETIC):
-            raise cursor.error("metrics that are operands stand in parentheses: ({ } | rate()) / ({ } | rate())")
+            threshold = "metrics are compared with a single number; to combine metrics, put them in parentheses: ({ } | rate()) * 2 > 3"
+            operand = "metrics that are operands stand in parentheses: ({ } | rate()) / ({ } | rate())"
+            raise cursor.error(threshold if element.second_stages else operand)
         raise cursor.unexpected("an operator, `|` or the end of the query")
     if isinstance(element, ScalarExpression):
         _check_scalar_end(cursor, element, has_stages=bool(stages))
