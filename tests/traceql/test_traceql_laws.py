@@ -12,8 +12,8 @@ from spanlake.model.errors import QueryError
 from spanlake.traceql import check, fold, format_query, format_reference, parse, parse_leniently, parse_reference
 from spanlake.traceql.ast import Query
 
-relaxed = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-thorough = settings(relaxed, max_examples=500)
+relaxed = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+thorough = settings(relaxed, max_examples=250)
 
 SYMBOLS = "{ } ( ) , | + - * / % ^ = != =~ !~ < <= > >= && || >> << ~ ! !> !< !>> !<< &> &< &>> &<< &~"
 FIELDS = ". .a span.b resource.c parent.d parent.span.e event.f .5 name span:name span:nosuch duration kind parent"

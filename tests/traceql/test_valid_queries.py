@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spanlake.traceql import check, fold, format_query, parse
+from spanlake.traceql import check, fold, format_query, parse, parse_leniently
 
 FILTERS = [
     ("{}", "{ true }"),
@@ -256,7 +256,29 @@ def test_chain_is_one_node_when_it_is_thousands_long() -> None:
     assert format_query(fold(query)) == format_query(query)
 
 
-def test_brackets_nest_when_within_the_bound() -> None:
-    query = parse("{" + "(" * 60 + ".a" + ")" * 60 + "}")
-    assert format_query(query) == "{ .a }"
-    assert format_query(parse("(" * 60 + "{}" + ")" * 60)) == "{ true }"
+DEEP = [
+    "{" + "(" * 62 + ".a" + ")" * 62 + "}",
+    "(" * 63 + "{}" + ")" * 63,
+    "{" + "!(" * 61 + ".a" + ")" * 61 + "}",
+    "{" + "!" * 61 + ".a }",
+    "{ .a" + " + .a" * 60 + " = 1 }",
+    "{ .a" + " && .a || .a" * 30 + " }",
+    "{" + ".a && (.b || (" * 30 + ".a" + "))" * 30 + "}",
+    "{}" + " >> {}" * 61,
+    "{} >> (" * 60 + "{}" + ")" * 60,
+    "(count() > 1) && (" * 59 + "count() > 1" + ")" * 59,
+    "(" * 60 + "count()" + " + 1)" * 60 + " > 1",
+    "({} | " * 58 + "count()" + ")" * 58 + " > 1",
+    "({} | rate()) + (" * 58 + "1" + ")" * 58,
+]
+
+
+@pytest.mark.parametrize("text", DEEP)
+def test_deep_query_overflows_no_stack_when_within_the_bound(text: str) -> None:
+    query = parse(text)
+    check(query)
+    assert parse(format_query(query)) == query
+    assert hash(parse(text)) == hash(query)
+    assert format_query(fold(query))
+    assert repr(query)
+    assert parse_leniently(text) == (query, ())
