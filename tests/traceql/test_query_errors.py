@@ -189,6 +189,8 @@ PIPELINES: list[tuple[str, str, str]] = [
     ("{} | limit 5", "1:6", "unknown function or stage: limit; the number of traces is a parameter of the request"),
     ("({} | count() > 1) >> {}", "1:23", "next to a pipeline in parentheses the other side stands in parentheses too: ({ … })"),
     ("{} >> ({} | count() > 1)", "1:1", "next to a pipeline in parentheses the other side stands in parentheses too: ({ … })"),
+    ("({} | count() > 1) && ({}) && { .a }", "1:31", "next to a pipeline in parentheses the other side stands in parentheses too: ({ … })"),
+    ("{ .a } && ({}) && (count() > 1)", "1:12", "next to a pipeline in parentheses the other side stands in parentheses too: ({ … })"),
     (
         "({} | count() > 1) && ({}) | select(.a)",
         "1:28",

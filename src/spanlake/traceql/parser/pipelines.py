@@ -175,7 +175,7 @@ def _expression(cursor: Cursor) -> _Operand:
     first = climb(cursor, _PIPELINES)
     if not cursor.at("&&", "||"):
         return first
-    chain = [first]
+    chain, closed, wrapped = [first], first.closed, first.wrapped
     operator: LogicalOperator | None = None
     while cursor.at("&&", "||"):
         token = cursor.take()
@@ -183,8 +183,9 @@ def _expression(cursor: Cursor) -> _Operand:
             chain = [_joined(operator, chain)]
         operator = LogicalOperator(token.text)
         right = climb(cursor, _PIPELINES)
-        _check_sides(cursor, token, chain[-1], right)
+        _check_sides(cursor, token, replace(chain[-1], closed=closed, wrapped=wrapped), right)
         chain.append(right)
+        closed, wrapped = closed and right.closed, wrapped or right.wrapped
     return _joined(LogicalOperator(operator or "&&"), chain)
 
 
