@@ -84,7 +84,7 @@ class IngestSettings:
 class BlockSettings:
     """The shape of blocks."""
 
-    row_group_spans: int = setting(32_768, "spans per row group; a trace is never split unless it alone is larger", least=64)
+    row_group_spans: int = setting(16_384, "spans per row group; a trace is never split unless it alone is larger", least=64)
     block_bytes_max: int = setting(1 << 30, "blocks are not compacted beyond this size", least=MIB)
     columns_max: int = setting(300, "attribute columns per block; further attributes go to the overflow column", least=0, most=2000)
     table_columns_max: int = setting(1000, "attribute columns per table", least=0, most=5000)
