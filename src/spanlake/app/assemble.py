@@ -1,0 +1,137 @@
+"""The one place that names concrete classes: the running system, put together from the settings."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Histogram
+
+from spanlake import __version__
+from spanlake.app.metrics import register_metrics
+from spanlake.blocks.catalog import Catalog
+from spanlake.blocks.footers import FooterCache
+from spanlake.blocks.wal import open_wal
+from spanlake.ingest.flush import Flusher
+from spanlake.ingest.maintenance import Maintenance, MaintenanceSettings
+from spanlake.ingest.pipeline import Pipeline
+from spanlake.model.settings import Settings
+from spanlake.model.trace import TimeRange, TraceAnswer
+from spanlake.objectstore.opening import open_store
+from spanlake.objectstore.store import ObjectStore
+from spanlake.query.trace import TraceFinder
+from spanlake.server.listeners import Core
+from spanlake.server.ports import BuildInfo
+
+_LOG = logging.getLogger(__name__)
+REFRESHED_EVERY_SECONDS = 0.5
+
+
+def wal_directory(settings: Settings, store: ObjectStore) -> Path:
+    """Where the write-ahead log lives."""
+    if settings.wal.directory:
+        return Path(settings.wal.directory)
+    root = store.local_path("wal")
+    return root if root is not None else Path("data/wal")
+
+
+@dataclass(frozen=True, slots=True)
+class TimedReader:
+    """Trace lookups with their durations on record."""
+
+    finder: TraceFinder
+    seconds: Histogram
+
+    def find(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
+        with self.seconds.labels("trace").time():
+            return self.finder.find(tenant, trace_id, time_range)
+
+
+class System:
+    """A running spanlake without its listeners. Owns the log, the background threads and the state of readiness."""
+
+    def __init__(self, settings: Settings, effective_config: str) -> None:
+        self._effective_config = effective_config
+        self._settings = settings
+        self.store = open_store(settings.data, settings.store)
+        self.catalog = Catalog(self.store, settings.store)
+        self.footers = FooterCache(self.store, bytes_max=settings.blocks.footer_cache_bytes)
+        wal = open_wal(wal_directory(settings, self.store), settings.wal)
+        self._stopping = threading.Event()
+        flusher = Flusher(self.store, self.catalog, wal, settings.blocks, settings.ingest, self._stopping)
+        self.pipeline = Pipeline(flusher, settings.ingest)
+        upkeep = MaintenanceSettings(settings.compaction, settings.blocks, settings.retention_by_tenant)
+        self.maintenance = Maintenance(self.pipeline, self.store, self.catalog, self.footers, settings=upkeep)
+        self.registry = CollectorRegistry()
+        register_metrics(self.registry, self.pipeline, self.maintenance, self.footers)
+        seconds = Histogram("spanlake_query_seconds", "Duration of queries", ["kind"], registry=self.registry)
+        finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.pipeline.refresh, settings.query)
+        self.core = Core(self.pipeline, TimedReader(finder, seconds), self, self.registry)
+        self._waiting_for = "starting"
+        self._starter = threading.Thread(target=self._start, name="starter", daemon=True)
+        self._refresher = threading.Thread(target=self._refresh, name="refresher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to warm up and to replay, in the background; `readiness` tells how far it is."""
+        self._starter.start()
+
+    def wait_until_ready(self) -> None:
+        """Return once the start is over, whether or not it succeeded."""
+        self._starter.join()
+
+    def stop(self, *, flush: bool) -> None:
+        """Stop background work and close the log; call after the listeners have stopped."""
+        self._waiting_for = "stopping"
+        self._stopping.set()
+        self.maintenance.stop()
+        if self._starter.is_alive():
+            self._starter.join()
+        self.pipeline.stop(flush=flush)
+
+    # server.ports.Health
+
+    def readiness(self) -> str:
+        return self._waiting_for
+
+    def effective_config(self) -> str:
+        return self._effective_config
+
+    def build(self) -> BuildInfo:
+        return BuildInfo(version=__version__)
+
+    def _start(self) -> None:
+        begin = time.monotonic()
+        try:
+            # Imported here because it loads and compiles kernels: the listeners answer /ready meanwhile.
+            from spanlake.app.warmup import warm_kernels
+
+            self._waiting_for = "compiling kernels; only the first start of a version takes this long"
+            warm_kernels()
+            self._waiting_for = "replaying the write-ahead log"
+            self.pipeline.start()
+        except Exception as failure:  # noqa: BLE001 (whatever it was, /ready must tell)
+            self._waiting_for = f"start failed: {failure}"
+            _LOG.exception("start failed; see the reason and start again")
+            return
+        self._waiting_for = ""
+        self.maintenance.start()
+        self._refresher.start()
+        _LOG.info("ready", extra={"seconds": round(time.monotonic() - begin, 2)})
+
+    def _refresh(self) -> None:
+        """Keep the view of blocks that other processes write no staler than the settings allow."""
+        pause = max(self._settings.query.catalog_refresh_seconds, REFRESHED_EVERY_SECONDS)
+        while not self._stopping.wait(pause):
+            for tenant in self.pipeline.tenants():
+                try:
+                    self.pipeline.refresh(tenant)
+                except Exception as failure:  # noqa: BLE001 (the next round tries again)
+                    _LOG.warning("cannot refresh a table", extra={"tenant": tenant, "reason": str(failure)})
+
+
+def build_system(settings: Settings, effective_config: str) -> System:
+    """Open the store and the log. ConfigError or Unavailable if one cannot be opened."""
+    return System(replace(settings), effective_config)

@@ -1,0 +1,43 @@
+"""Compiling every kernel, or loading it from the cache, by sending a few spans through the whole of ingest, storage and query."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from spanlake.app.load.traces import TraceTemplates
+from spanlake.blocks.compaction import merge_blocks
+from spanlake.blocks.file.reader import find_trace, read_footer
+from spanlake.blocks.file.writer import write_block
+from spanlake.blocks.memory.append import BatchBuffer
+from spanlake.blocks.memory.arrange import arrange
+from spanlake.blocks.memory.trim import trim
+from spanlake.model.settings import BlockSettings
+from spanlake.objectstore.opening import open_store
+from spanlake.query.trace import combine
+from spanlake.wire.otlp.decode import decode_otlp
+from spanlake.wire.otlp.encode import encode_otlp
+
+
+def warm_kernels() -> None:
+    """Run every kernel once. Takes seconds per kernel on the very first run, milliseconds afterwards."""
+    buffer = BatchBuffer()
+    for number in range(2):
+        buffer.append(decode_otlp(TraceTemplates(0, spans_per_payload=40).payload(number, 10**18)).batch)
+    batch = buffer.chunks()[0]
+    settings = BlockSettings(row_group_spans=64)
+    with tempfile.TemporaryDirectory(prefix="spanlake-warmup-") as directory:
+        store = open_store(directory)
+        footers = []
+        for key in ("a.parquet", "b.parquet"):
+            arrangement = arrange(batch.spans, batch.scopes)
+            rows = batch.take(arrangement.rows)
+            block = write_block(Path(directory) / f"new-{key}", rows, arrangement, table={}, settings=settings)
+            store.put_file(key, block.path)
+            footers.append(read_footer(store, key, block.size_bytes))
+        for _ in merge_blocks(store, footers, table={}, settings=settings):
+            pass
+        span = batch.spans[0]
+        found, _ = find_trace(store, footers[0], int(span["trace_hi"]), int(span["trace_lo"]))
+        assert found is not None
+        encode_otlp(combine([found, trim(batch.take(batch.spans["trace_lo"] == span["trace_lo"]))]))

@@ -1,0 +1,128 @@
+"""Trace by id: every span of a trace, wherever it is, once, as OTLP.
+
+Live spans and blocks are combined by the rules that storage itself uses (`blocks/memory/arrange`): duplicates go, the ResourceSpans of
+different pushes stay apart. On top comes what readers of Zipkin traces expect: where a server span shares its id with a client
+span, it gets an id of its own under the shared one (wire contract, section 1.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spanlake.blocks.catalog import Block
+from spanlake.blocks.compaction import in_order_of_arrival
+from spanlake.blocks.file.reader import find_trace
+from spanlake.blocks.footers import FooterCache
+from spanlake.blocks.live import LiveView
+from spanlake.blocks.memory.append import merge
+from spanlake.blocks.memory.arrange import arrange
+from spanlake.blocks.memory.trim import trim
+from spanlake.model.errors import KeyMissing
+from spanlake.model.settings import QuerySettings
+from spanlake.model.spans import KIND_CLIENT, KIND_SERVER, Records, SpanBatch
+from spanlake.model.trace import TimeRange, TraceAnswer
+from spanlake.objectstore.store import ObjectStore
+from spanlake.wire.otlp.encode import encode_otlp
+
+SNAPSHOT_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TraceFinder:
+    """The use case with what it reads from. `view` gives a tenant's live spans and table; `refresh` looks for newer blocks."""
+
+    store: ObjectStore
+    footers: FooterCache
+    view: Callable[[str], LiveView]
+    refresh: Callable[[str], object]
+    settings: QuerySettings
+
+    def find(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
+        """The trace with that id (high and low 64 bits); `time_range` bounds the blocks that are looked at."""
+        for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
+            view = self.view(tenant)
+            try:
+                return self._answer(tenant, view, trace_id, time_range)
+            except KeyMissing:
+                # A block was compacted away longer ago than its grace: the view is that stale.
+                if last:
+                    raise
+                self.refresh(tenant)
+        raise AssertionError
+
+    def _answer(self, tenant: str, view: LiveView, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
+        found: list[SpanBatch] = []
+        inspected = 0
+        for block in in_order_of_arrival([block for block in view.table.blocks if _overlaps(block, time_range)]):
+            rows, read = find_trace(self.store, self.footers.get(tenant, block), *trace_id)
+            inspected += read
+            if rows is not None:
+                found.append(rows)
+        for batch in view.batches:
+            inspected += batch.spans.nbytes
+            rows_here = np.flatnonzero((batch.spans["trace_lo"] == trace_id[1]) & (batch.spans["trace_hi"] == trace_id[0]))
+            if len(rows_here):
+                found.append(trim(batch.take(rows_here)))
+        if not found:
+            return TraceAnswer(b"", 0, inspected_bytes=inspected)
+        return bounded_answer(combine(found), bytes_max=self.settings.trace_bytes_max, inspected_bytes=inspected)
+
+
+def _overlaps(block: Block, time_range: TimeRange | None) -> bool:
+    return time_range is None or (block.trace_start_min_ns < time_range.end_ns and block.trace_end_max_ns >= time_range.start_ns)
+
+
+def combine(batches: list[SpanBatch]) -> SpanBatch:
+    """Fragments of one trace, in order of arrival, as one batch without duplicates, rows grouped by resource and scope."""
+    whole = merge(batches)
+    arrangement = arrange(whole.spans, whole.scopes)
+    spans = whole.take(arrangement.rows[np.argsort(arrangement.scope_index, kind="stable")])
+    return split_twins(spans)
+
+
+def split_twins(batch: SpanBatch) -> SpanBatch:
+    """Give each server span that shares its id with a client span of the trace an id of its own.
+
+    The new id depends on the old one only. The server span becomes a child of the shared id, and the other children of that id
+    become children of the server span.
+    """
+    spans = batch.spans
+    client_ids = np.unique(spans["span_id"][spans["kind"] == KIND_CLIENT])
+    twins = (spans["kind"] == KIND_SERVER) & np.isin(spans["span_id"], client_ids)
+    if not twins.any():
+        return batch
+    changed: Records = spans.copy()
+    shared = np.unique(spans["span_id"][twins])
+    own = fresh_ids(shared, spans["span_id"])
+    children = np.isin(spans["parent_id"], shared) & ~twins
+    changed["parent_id"][children] = own[np.searchsorted(shared, spans["parent_id"][children])]
+    changed["parent_id"][twins] = spans["span_id"][twins]
+    changed["span_id"][twins] = own[np.searchsorted(shared, spans["span_id"][twins])]
+    return SpanBatch(batch.strings, changed, batch.scopes, batch.resources, batch.events, batch.links, batch.attrs)
+
+
+def fresh_ids(ids: NDArray[np.uint64], taken: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """For each id another one that is neither zero nor taken, the same in every call."""
+    fresh = ids * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(0xA5A5A5A5A5A5A5A5)
+    while True:
+        bad = np.isin(fresh, taken) | (fresh == 0)
+        if not bad.any():
+            return fresh
+        fresh[bad] += np.uint64(1)
+
+
+def bounded_answer(batch: SpanBatch, *, bytes_max: int, inspected_bytes: int) -> TraceAnswer:
+    """Encode a trace, or as many of its first spans as the limit allows."""
+    encoded = encode_otlp(batch)
+    total, spans = len(encoded), len(batch)
+    while len(encoded) > bytes_max and spans > 0:
+        spans = min(spans - 1, spans * bytes_max // len(encoded))
+        encoded = encode_otlp(batch.take(np.arange(spans)))
+    if total <= bytes_max:
+        return TraceAnswer(encoded, spans, inspected_bytes=inspected_bytes)
+    message = f"Trace exceeds maximum size of {bytes_max} bytes, a partial trace is returned"
+    return TraceAnswer(encoded, spans, complete=False, message=message, inspected_bytes=inspected_bytes)
