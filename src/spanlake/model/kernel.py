@@ -55,29 +55,44 @@ def cache_directory() -> Path:
 
 
 _CACHE_DIRECTORY = str(cache_directory())
+_njit: Callable[..., Any] = numba.njit  # the stubs do not know every option
+_intrinsic: Callable[..., Any] = intrinsic
+_config: Any = numba.config
 
 
-def _compile(function: F, *, inline: bool) -> F:
-    others = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _CACHE_DIRECTORY
+def _compile(function: F, **options: bool) -> F:
+    others = _config.CACHE_DIR
+    _config.CACHE_DIR = _CACHE_DIRECTORY
     try:
-        compiled: F = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=inline)(function)
+        compiled: F = _njit(nogil=True, error_model="numpy", **options)(function)
     finally:
-        numba.config.CACHE_DIR = others
+        _config.CACHE_DIR = others
+    _ignore_literals(compiled)
     return compiled
+
+
+def _ignore_literals(compiled: Any) -> None:
+    """Compile once for int64, not once more for each constant integer that a caller passes: LLVM specialises where that is worth it."""
+    call_template = compiled.get_call_template
+    compiled.get_call_template = lambda args, kws: call_template([types.unliteral(arg) for arg in args], kws)
 
 
 def kernel(function: F) -> F:
     """Compile at first call (seconds), then load from the on-disk cache (milliseconds)."""
-    return _compile(function, inline=False)
+    return _compile(function, cache=True)
+
+
+def inner(function: F) -> F:
+    """A kernel that only kernels call. It compiles faster: it has no entry from Python, and no cache but its callers'."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: F) -> F:
-    """A kernel that LLVM inlines into every caller: for leaves of a few instructions."""
-    return _compile(function, inline=True)
+    """An inner kernel that LLVM inlines into every caller: for leaves of a few instructions."""
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 
 
-def _memory_access(bits: int, *, store: bool) -> Callable[..., Any]:
+def _memory_access(bits: int, *, store: bool) -> Any:
     """An intrinsic that loads from, or stores to, an address as a little-endian integer of `bits` bits."""
 
     def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -95,8 +110,7 @@ def _memory_access(bits: int, *, store: bool) -> Callable[..., Any]:
     def typed_store(_typing: Any, _address: Any, _value: Any) -> Any:
         return types.void(types.int64, types.int64), generate
 
-    made: Callable[..., Any] = intrinsic(typed_store if store else typed_load)
-    return made
+    return _intrinsic(typed_store if store else typed_load)
 
 
 def _byte_swap(_typing: Any, _value: Any) -> Any:
@@ -107,13 +121,13 @@ def _byte_swap(_typing: Any, _value: Any) -> Any:
     return types.int64(types.int64), generate
 
 
-load8 = _memory_access(8, store=False)
-load32 = _memory_access(32, store=False)
-load64 = _memory_access(64, store=False)
-store8 = _memory_access(8, store=True)
-store32 = _memory_access(32, store=True)
-store64 = _memory_access(64, store=True)
+load8: Callable[[int], int] = _memory_access(8, store=False)
+load32: Callable[[int], int] = _memory_access(32, store=False)
+load64: Callable[[int], int] = _memory_access(64, store=False)
+store8: Callable[[int, int], None] = _memory_access(8, store=True)
+store32: Callable[[int, int], None] = _memory_access(32, store=True)
+store64: Callable[[int, int], None] = _memory_access(64, store=True)
 """`loadN(address: int64) -> int64`, zero-extended; `storeN(address: int64, value: int64)`, truncating. Any alignment."""
 
-byte_swap: Callable[..., Any] = intrinsic(_byte_swap)
+byte_swap: Callable[[int], int] = _intrinsic(_byte_swap)
 """`byte_swap(value: int64) -> int64`: the eight bytes in reverse order."""

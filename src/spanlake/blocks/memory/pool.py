@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spanlake.model.kernel import inlined, kernel, load8, load32, load64, store32, store64
 from spanlake.model.spans import Strings
 
-_MULTIPLIER = np.int64(-0x61C8864680B583EB)  # 2^64 / golden ratio
+_MULTIPLIER = -0x61C8864680B583EB  # 2^64 / golden ratio
 _ARENA, _ARENA_USED, _ARENA_SIZE, _OFFSETS, _LENGTHS, _USED, _CODES_MAX, _SLOTS, _SLOT_MASK, _SEED = range(10)
 
 

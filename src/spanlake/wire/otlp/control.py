@@ -8,48 +8,61 @@ from __future__ import annotations
 
 from spanlake.model.kernel import inlined, load64, store32, store64
 
-# Why a span, or a whole payload, is refused. 0 is "kept".
-OK, TRUNCATED, WRONG_WIRE_TYPE, INVALID_UTF8, BAD_TRACE_ID, ZERO_TRACE_ID, BAD_SPAN_ID, ZERO_SPAN_ID, BAD_PARENT_ID, TOO_DEEP, FULL = range(
-    11
-)
-REASONS = 10
+# Why a span, or a whole payload, is refused. 0 is "kept"; FULL is no reason, it asks for more room.
+(
+    OK,
+    MALFORMED,
+    WRONG_WIRE_TYPE,
+    INVALID_UTF8,
+    BAD_TRACE_ID,
+    ZERO_TRACE_ID,
+    BAD_SPAN_ID,
+    ZERO_SPAN_ID,
+    BAD_PARENT_ID,
+    TOO_DEEP,
+    SCATTERED,
+    FULL,
+) = range(12)
+REASONS = FULL
 
-# Tables, and the layout of the control block: an int64 array of [address, rows, capacity] per table, then the rest.
-STRINGS, SPANS, SCOPES, RESOURCES, EVENTS, LINKS, ATTRS, RESOURCE_FRAMES, SCOPE_FRAMES, SPAN_FRAMES = range(10)
-TABLES = 10
-LENGTHS = 8 * 3 * TABLES  # address of int32[strings]; the STRINGS table itself is int64 offsets
-DEPTH_MAX = LENGTHS + 8
-REJECTED = DEPTH_MAX + 8  # int64[REASONS]
-CONTROL_WORDS = 3 * TABLES + 2 + REASONS
+# The layout of the control block, in bytes. It begins with [address, rows, capacity] per table.
+STRINGS, SPANS, SCOPES, RESOURCES, EVENTS, LINKS, ATTRS = range(7)
+TABLES = 7
+ADDRESS, ROWS, CAPACITY, TABLE_BYTES = 0, 8, 16, 24
+LENGTHS = TABLES * TABLE_BYTES  # address of int32[strings]; the STRINGS table itself is int64 offsets
+SCHEMA = LENGTHS + 8  # address of schema.SCHEMA
+SCRATCH = SCHEMA + 8  # address of int64[schema.scratch_words(depth_max)]
+DEPTH_MAX = SCRATCH + 8
+NOTES = DEPTH_MAX + 8  # [position, length] of the span's ids as they were read
+NOTED = 3
+REJECTED = NOTES + 16 * NOTED  # int64[REASONS]: spans refused
+CONTROL_WORDS = REJECTED // 8 + REASONS
 
-# A frame is where a message lies in the payload: int64[4]. `owner` is the row of the enclosing message's frame, `reason` why what
-# belongs to the message is refused. Resource and scope rows have the numbers of their frames.
-FRAME_BYTES = 32
-FRAME_BEGIN, FRAME_END, FRAME_OWNER, FRAME_REASON = 0, 8, 16, 24
+TRACE_ID_NOTE, SPAN_ID_NOTE, PARENT_ID_NOTE = range(NOTED)
 
 
 @inlined
 def table(out: int, number: int) -> int:
     """Address of a table's first row."""
-    return load64(out + 24 * number)
+    return load64(out + TABLE_BYTES * number)
 
 
 @inlined
 def count(out: int, number: int) -> int:
     """Rows of a table so far."""
-    return load64(out + 24 * number + 8)
+    return load64(out + TABLE_BYTES * number + ROWS)
 
 
 @inlined
 def set_count(out: int, number: int, rows: int) -> None:
     """Set the rows of a table."""
-    store64(out + 24 * number + 8, rows)
+    store64(out + TABLE_BYTES * number + ROWS, rows)
 
 
 @inlined
 def is_full(out: int, number: int) -> bool:
     """Whether a table has no room for one more row."""
-    return load64(out + 24 * number + 8) >= load64(out + 24 * number + 16)
+    return load64(out + TABLE_BYTES * number + ROWS) >= load64(out + TABLE_BYTES * number + CAPACITY)
 
 
 @inlined
@@ -63,3 +76,10 @@ def fill(address: int, size: int) -> None:
     """Zero `size` bytes (a multiple of four)."""
     for position in range(0, size, 4):
         store32(address + position, 0)
+
+
+@inlined
+def note(out: int, number: int, begin: int, length: int) -> None:
+    """Remember where an id is."""
+    store64(out + NOTES + 16 * number, begin)
+    store64(out + NOTES + 16 * number + 8, length)

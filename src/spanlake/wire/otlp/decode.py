@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from spanlake.model.errors import InvalidInput
 from spanlake.model.spans import ATTR, EVENT, LINK, RESOURCE, SCOPE, SPAN, Records, SpanBatch, Strings
 from spanlake.wire.otlp import control
-from spanlake.wire.otlp.frames import find_frames
-from spanlake.wire.otlp.owners import read_owners
-from spanlake.wire.otlp.spans import read_spans
+from spanlake.wire.otlp.schema import SCHEMA, scratch_words
+from spanlake.wire.otlp.spans import walk_payload
 
 REASON_TEXT = {
-    control.TRUNCATED: "malformed protobuf",
+    control.MALFORMED: "malformed protobuf",
     control.WRONG_WIRE_TYPE: "a field has the wrong wire type",
     control.INVALID_UTF8: "a string is not valid UTF-8",
     control.BAD_TRACE_ID: "trace_id is not 16 bytes long",
@@ -24,8 +23,12 @@ REASON_TEXT = {
     control.ZERO_SPAN_ID: "span_id is all zeros",
     control.BAD_PARENT_ID: "parent_span_id is not 8 bytes long",
     control.TOO_DEEP: "an attribute value is nested too deeply",
+    control.SCATTERED: "a value that belongs in one place is spread over several",
 }
 """What a sender reads; `{reason}: {count}` pairs make up partial_success messages and metric labels."""
+
+_RECORDS = (SPAN, SCOPE, RESOURCE, EVENT, LINK, ATTR)
+_ALIGNMENT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,64 +48,78 @@ class Decoded:
         return "; ".join(f"{count} spans refused: {reason}" for reason, count in self.rejected)
 
 
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """The arrays that the kernel fills, and the block that tells it where they are."""
-
-    offset: NDArray[np.int64]
-    length: NDArray[np.int32]
-    tables: tuple[Records, ...]  # spans, scopes, resources, events, links, attrs, and the three of frames
-    block: NDArray[np.int64]
-
-    def rows(self) -> list[int]:
-        """Filled rows of strings and of each table."""
-        counts: list[int] = self.block[1 : 3 * control.TABLES : 3].tolist()
-        return counts
-
-
-def _room(payload_bytes: int, factor: int, depth_max: int) -> _Room:
-    """Arrays for a payload of ordinary density, times `factor`. Pages of them that stay untouched cost no memory."""
-    spans = (payload_bytes // 96 + 16) * factor
-    attrs = (payload_bytes // 24 + 64) * factor
-    strings = 2 * attrs + 2 * spans
-    parts = (payload_bytes // 64 + 16) * factor
-    offset, length = np.empty(strings, np.int64), np.empty(strings, np.int32)
-    offset[0] = length[0] = 0
-    sizes = (spans, parts, parts, parts, parts, attrs, parts, parts, spans)
-    records = (SPAN, SCOPE, RESOURCE, EVENT, LINK, ATTR, *(3 * (np.dtype((np.void, control.FRAME_BYTES)),)))
-    tables = tuple(np.empty(size, record) for size, record in zip(sizes, records, strict=True))
-    block = np.zeros(control.CONTROL_WORDS, np.int64)
-    for number, array in enumerate((offset, *tables)):
-        block[3 * number : 3 * number + 3] = array.ctypes.data, number == control.STRINGS, len(array)
-    block[3 * control.TABLES : 3 * control.TABLES + 2] = length.ctypes.data, depth_max
-    return _Room(offset, length, tables, block)
-
-
-def decode_otlp(payload: bytes | memoryview, *, depth_max: int = 32) -> Decoded:
+def decode_otlp(payload: bytes | memoryview, *, depth_max: int = 30) -> Decoded:
     """Decode an ExportTraceServiceRequest (or TracesData, the same bytes).
 
     Spans that cannot be kept are listed by reason; InvalidInput only when the framing around spans is broken.
     """
     data: NDArray[np.uint8] = np.frombuffer(payload, np.uint8)
+    address = data.ctypes.data
+    block = np.zeros(control.CONTROL_WORDS + scratch_words(depth_max), np.int64)
+    out = block.ctypes.data
+    block[control.SCHEMA // 8 : control.NOTES // 8] = _SCHEMA_ADDRESS, out + 8 * control.CONTROL_WORDS, depth_max
+    reason = walk_payload(address, out, len(data), 0)
+    counted = _rows(block)
     factor = 1
-    while True:
-        room = _room(len(data), factor, depth_max)
-        address, block = data.ctypes.data, room.block.ctypes.data
-        reason = find_frames(address, len(data), block) or read_owners(address, block) or read_spans(address, block)
-        if reason != control.FULL:
-            break
+    while reason in (control.OK, control.FULL):
+        arena, begins = _make_room(block, counted, len(data), factor)
+        reason = walk_payload(address, out, len(data), 1)
+        if reason == control.OK:
+            rejected = block[control.REJECTED // 8 : control.CONTROL_WORDS].tolist()
+            return Decoded(_batch(data, arena, begins, _rows(block)), _rejections(rejected))
         factor *= 4
-    if reason != control.OK:
-        raise InvalidInput(f"payload of {len(data)} bytes is not an OTLP ExportTraceServiceRequest: {REASON_TEXT[reason]}")
-    return Decoded(_filled(data, room), _rejections(room.block[-control.REASONS :]))
+    raise InvalidInput(f"payload of {len(data)} bytes is not an OTLP ExportTraceServiceRequest: {REASON_TEXT[reason]}")
 
 
-def _filled(data: NDArray[np.uint8], room: _Room) -> SpanBatch:
-    strings, *rows = room.rows()
-    tables = (table[:filled] for table, filled in zip(room.tables[:6], rows, strict=False))
-    return SpanBatch(Strings(data, room.offset[:strings], room.length[:strings]), *tables)
+_SCHEMA_ADDRESS = SCHEMA.ctypes.data
 
 
-def _rejections(counts: NDArray[np.int64]) -> tuple[tuple[str, int], ...]:
-    found = [(REASON_TEXT[reason], int(count)) for reason, count in enumerate(counts) if count]
+def _rows(block: NDArray[np.int64]) -> list[int]:
+    """Rows of each table so far."""
+    rows: list[int] = block[control.ROWS // 8 : control.LENGTHS // 8 : 3].tolist()
+    return rows
+
+
+def _make_room(block: NDArray[np.int64], counted: list[int], payload_bytes: int, factor: int) -> tuple[NDArray[np.uint8], list[int]]:
+    """Memory for all tables, entered in the control block: exact for what was counted, else for ordinary density times `factor`.
+
+    Returns one array and where in it the strings' offsets, each table and the strings' lengths begin. Pages of it that stay untouched cost
+    no memory.
+    """
+    _, spans, scopes, resources, *_ = counted
+    attrs = (payload_bytes // 24 + 16) * factor
+    parts = (payload_bytes // 64 + 16) * factor
+    strings = 2 * attrs + 2 * spans + 4 * (scopes + resources)
+    rows = (strings, spans, scopes, resources, parts, parts, attrs)
+    sizes = [8 * strings, *(count * record.itemsize for count, record in zip(rows[1:], _RECORDS, strict=True)), 4 * strings]
+    begins = [0]
+    for size in sizes:
+        begins.append(begins[-1] + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT)
+    arena = np.empty(begins[-1], np.uint8)
+    base = arena.ctypes.data
+    words = []
+    for number, capacity in enumerate(rows):
+        words += [base + begins[number], 0, capacity]
+    block[: control.LENGTHS // 8 + 1] = [*words, base + begins[control.TABLES]]
+    block[control.ROWS // 8] = 1  # string 0 is the empty one
+    block[control.REJECTED // 8 : control.CONTROL_WORDS] = 0
+    arena[begins[control.STRINGS] : begins[control.STRINGS] + 8] = 0
+    arena[begins[control.TABLES] : begins[control.TABLES] + 4] = 0
+    return arena, begins
+
+
+def _batch(data: NDArray[np.uint8], arena: NDArray[np.uint8], begins: list[int], rows: list[int]) -> SpanBatch:
+    """The filled parts of the arena as a batch."""
+
+    def view(number: int, count: int, record: np.dtype[np.void] | type[np.generic]) -> Records:
+        size = np.dtype(record).itemsize * count
+        return arena[begins[number] : begins[number] + size].view(record)
+
+    offset, length = view(control.STRINGS, rows[0], np.int64), view(control.TABLES, rows[0], np.int32)
+    tables = (view(number, rows[number], record) for number, record in enumerate(_RECORDS, control.SPANS))
+    return SpanBatch(Strings(data, offset, length), *tables)
+
+
+def _rejections(counts: list[int]) -> tuple[tuple[str, int], ...]:
+    found = [(REASON_TEXT[reason], count) for reason, count in enumerate(counts) if count]
     return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))

@@ -1,7 +1,8 @@
 """A span batch to OTLP protobuf bytes (TracesData, which is also tempopb.Trace).
 
-The kernel writes backwards, so that the length of every nested message is known when its header is written, in one pass and with no
-size computation. Rows come grouped: all rows of a ScopeSpans adjacent, all ScopeSpans of a ResourceSpans adjacent.
+The kernels write backwards, so that the length of every nested message is known when its header is written, in one pass and with no
+size computation; what they write for each record is a table (`_PROGRAMS`), last field first. Rows come grouped: all rows of a
+ScopeSpans adjacent, all ScopeSpans of a ResourceSpans adjacent.
 
 Clients decode the result with generated code that dereferences sub-messages without a check, so `resource`, `scope` and `status` are
 always present, if need be empty (wire contract, section 1.3); all other fields with default values are absent.
@@ -13,298 +14,308 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spanlake.model import layout as at
-from spanlake.model.kernel import byte_swap, inlined, kernel, load8, load32, load64, store8, store64
-from spanlake.model.spans import ARRAY, BOOL, DOUBLE, INT, KVLIST, NULL, SpanBatch
+from spanlake.model.kernel import byte_swap, inner, kernel, load8, load32, load64, store8, store32, store64
+from spanlake.model.spans import ARRAY, DOUBLE, KVLIST, NULL, STRING, SpanBatch
+from spanlake.wire.protobuf import FIXED32, FIXED64, LEN, VARINT
 
-FULL = -1
-_MARGIN = 512  # free bytes that every fixed-size group of fields may rely on
-_DATA, _OFFSETS, _LENGTHS, _SPANS, _SCOPES, _RESOURCES, _EVENTS, _LINKS, _ATTRS, _BUFFER = range(10)
+_FULL = -1
+_MARGIN = 256  # free bytes that a field other than a string, and the headers around it, may rely on
+
+# The control block: addresses, in words.
+_DATA, _OFFSETS, _LENGTHS, _SPANS, _SCOPES, _RESOURCES, _EVENTS, _LINKS, _ATTRS, _BUFFER, _PROGRAM = range(11)
+
+# A step of a program: what to write | protobuf tag << 8 | offset in the record << 32 (of a message: its program).
+(
+    _END,
+    _NUMBER,  # uint32 as varint
+    _ENUM,  # int32 as varint
+    _LONG,  # fixed64
+    _STOP_TIME,  # start_ns + duration_ns, as fixed64
+    _SHORT,  # fixed32
+    _TEXT,  # string code: the string
+    _RAW,  # string code: fields as they were received, tags included
+    _ID,  # 64 bits, big-endian
+    _LONG_ID,  # 128 bits, big-endian
+    _ATTRIBUTES,  # range of attributes
+    _EVENT_PARTS,  # range of events
+    _LINK_PARTS,  # range of links
+    _CLOSE,  # a message in place ends here; its fields follow
+    _OPEN,  # and begins here
+) = range(15)
+_SPAN_PROGRAM, _SCOPE_PROGRAM, _RESOURCE_PROGRAM, _EVENT_PROGRAM, _LINK_PROGRAM = range(5)
+_STEPS = 20
 
 
-@kernel
-def put_varint(buffer: int, position: int, value: int) -> int:
-    """Write a varint that ends at `position`; returns where it begins."""
+def _step(kind: int, field: int, offset: int) -> int:
+    wire_type = {_NUMBER: VARINT, _ENUM: VARINT, _LONG: FIXED64, _STOP_TIME: FIXED64, _SHORT: FIXED32}.get(kind, LEN)
+    return kind | (field << 3 | wire_type) << 8 | offset << 32
+
+
+_STEPS_OF = {
+    _SPAN_PROGRAM: (
+        _step(_SHORT, 16, at.SPAN_FLAGS),
+        _step(_CLOSE, 15, 0),
+        _step(_ENUM, 3, at.SPAN_STATUS_CODE),
+        _step(_TEXT, 2, at.SPAN_STATUS_MESSAGE),
+        _step(_OPEN, 15, 0),
+        _step(_NUMBER, 14, at.SPAN_DROPPED_LINKS),
+        _step(_LINK_PARTS, 13, at.SPAN_LINK_FIRST),
+        _step(_NUMBER, 12, at.SPAN_DROPPED_EVENTS),
+        _step(_EVENT_PARTS, 11, at.SPAN_EVENT_FIRST),
+        _step(_NUMBER, 10, at.SPAN_DROPPED),
+        _step(_ATTRIBUTES, 9, at.SPAN_ATTR_FIRST),
+        _step(_STOP_TIME, 8, at.SPAN_START),
+        _step(_LONG, 7, at.SPAN_START),
+        _step(_ENUM, 6, at.SPAN_KIND),
+        _step(_TEXT, 5, at.SPAN_NAME),
+        _step(_ID, 4, at.SPAN_PARENT_ID),
+        _step(_TEXT, 3, at.SPAN_TRACE_STATE),
+        _step(_ID, 2, at.SPAN_SPAN_ID),
+        _step(_LONG_ID, 1, at.SPAN_TRACE_HI),
+    ),
+    _SCOPE_PROGRAM: (
+        _step(_NUMBER, 4, at.SCOPE_DROPPED),
+        _step(_ATTRIBUTES, 3, at.SCOPE_ATTR_FIRST),
+        _step(_TEXT, 2, at.SCOPE_VERSION),
+        _step(_TEXT, 1, at.SCOPE_NAME),
+    ),
+    _RESOURCE_PROGRAM: (
+        _step(_RAW, 3, at.RESOURCE_ENTITY_REFS),
+        _step(_NUMBER, 2, at.RESOURCE_DROPPED),
+        _step(_ATTRIBUTES, 1, at.RESOURCE_ATTR_FIRST),
+    ),
+    _EVENT_PROGRAM: (
+        _step(_NUMBER, 4, at.EVENT_DROPPED),
+        _step(_ATTRIBUTES, 3, at.EVENT_ATTR_FIRST),
+        _step(_TEXT, 2, at.EVENT_NAME),
+        _step(_LONG, 1, at.EVENT_TIME),
+    ),
+    _LINK_PROGRAM: (
+        _step(_SHORT, 6, at.LINK_FLAGS),
+        _step(_NUMBER, 5, at.LINK_DROPPED),
+        _step(_ATTRIBUTES, 4, at.LINK_ATTR_FIRST),
+        _step(_TEXT, 3, at.LINK_TRACE_STATE),
+        _step(_TEXT, 2, at.LINK_SPAN_ID),
+        _step(_TEXT, 1, at.LINK_TRACE_ID),
+    ),
+}
+
+
+def _programs() -> NDArray[np.int64]:
+    made = np.full((len(_STEPS_OF), _STEPS), _END, np.int64)
+    for program, steps in _STEPS_OF.items():
+        made[program, : len(steps)] = steps
+    made.flags.writeable = False
+    return made
+
+
+_PROGRAMS = _programs()
+
+
+@inner
+def put_varint(position: int, value: int) -> int:
+    """Write a varint that ends at an address; returns where it begins."""
     width = 1
     rest = (value >> 7) & 0x1FFFFFFFFFFFFFF
-    while rest:
+    while rest != 0:
         width += 1
         rest >>= 7
+    position -= width
     for i in range(width - 1):
-        store8(buffer + position - width + i, (value >> (7 * i)) & 127 | 128)
-    store8(buffer + position - 1, (value >> (7 * (width - 1))) & 127)
-    return position - width
+        store8(position + i, (value >> (7 * i)) & 127 | 128)
+    store8(position + width - 1, (value >> (7 * (width - 1))) & 127)
+    return position
 
 
-@kernel
-def put_header(buffer: int, position: int, field: int, end: int) -> int:
+@inner
+def put_header(position: int, tag: int, end: int) -> int:
     """Write tag and length of a length-delimited field whose content is [position, end)."""
-    position = put_varint(buffer, position, end - position)
-    return put_varint(buffer, position, field << 3 | 2)
+    return put_varint(put_varint(position, end - position), tag)
 
 
-@kernel
-def put_number(buffer: int, position: int, field: int, value: int) -> int:
-    """Write a varint field, unless it is zero."""
-    if value == 0:
-        return position
-    return put_varint(buffer, put_varint(buffer, position, value), field << 3)
-
-
-@kernel
-def put_fixed64(buffer: int, position: int, field: int, value: int) -> int:
-    """Write a fixed64 field, unless it is zero."""
-    if value == 0:
-        return position
-    store64(buffer + position - 8, value)
-    return put_varint(buffer, position - 8, field << 3 | 1)
-
-
-@kernel
-def put_fixed32(buffer: int, position: int, field: int, value: int) -> int:
-    """Write a fixed32 field, unless it is zero."""
-    if value == 0:
-        return position
-    for i in range(4):
-        store8(buffer + position - 4 + i, (value >> (8 * i)) & 255)
-    return put_varint(buffer, position - 4, field << 3 | 5)
-
-
-@kernel
-def put_id(buffer: int, position: int, field: int, value: int) -> int:
-    """Write an eight-byte id field."""
-    store64(buffer + position - 8, byte_swap(value))
-    return put_varint(buffer, put_varint(buffer, position - 8, 8), field << 3 | 2)
-
-
-@kernel
-def put_raw(out: int, position: int, code: int) -> int:
-    """Write the bytes of a string code, without a header; FULL if they do not fit."""
+@inner
+def put_bytes(out: int, position: int, code: int) -> int:
+    """Write the bytes of a string code, without a header; _FULL if they do not leave the margin free."""
     length = load32(load64(out + 8 * _LENGTHS) + 4 * code)
-    if position - length < _MARGIN:
-        return FULL
-    buffer = load64(out + 8 * _BUFFER)
+    if position - length < load64(out + 8 * _BUFFER) + _MARGIN:
+        return _FULL
     source = load64(out + 8 * _DATA) + load64(load64(out + 8 * _OFFSETS) + 8 * code)
     position -= length
     for i in range(0, length - 7, 8):
-        store64(buffer + position + i, load64(source + i))
+        store64(position + i, load64(source + i))
     for i in range(length & ~7, length):
-        store8(buffer + position + i, load8(source + i))
+        store8(position + i, load8(source + i))
     return position
 
 
-@kernel
-def put_string(out: int, position: int, field: int, code: int) -> int:
-    """Write a string or bytes field, unless it is empty."""
-    if load32(load64(out + 8 * _LENGTHS) + 4 * code) == 0:
-        return position
-    begin = put_raw(out, position, code)
-    return FULL if begin == FULL else put_header(load64(out + 8 * _BUFFER), begin, field, position)
-
-
-@kernel
-def put_value(out: int, position: int, kind: int, value: int) -> int:
-    """Write the content of an AnyValue message."""
-    buffer = load64(out + 8 * _BUFFER)
-    if kind == NULL:
-        return position
-    if kind in (ARRAY, KVLIST):
-        return put_raw(out, position, value)
-    if kind == DOUBLE:
-        store64(buffer + position - 8, value)
-        return put_varint(buffer, position - 8, kind << 3 | 1)
-    if kind in (BOOL, INT):
-        return put_varint(buffer, put_varint(buffer, position, value), kind << 3)
-    begin = put_raw(out, position, value)
-    return FULL if begin == FULL else put_header(buffer, begin, kind, position)
-
-
-@kernel
-def put_attributes(out: int, position: int, field: int, first: int, count: int) -> int:
-    """Write `count` KeyValue fields in order."""
-    buffer = load64(out + 8 * _BUFFER)
-    for i in range(first + count - 1, first - 1, -1):
-        attr = load64(out + 8 * _ATTRS) + i * at.ATTR_BYTES
-        end = position
-        if position < _MARGIN:
-            return FULL
-        begin = put_value(out, position, load8(attr + at.ATTR_TYPE), load64(attr + at.ATTR_VALUE))
-        if begin == FULL:
-            return FULL
-        begin = put_header(buffer, begin, 2, position)
-        begin = put_string(out, begin, 1, load32(attr + at.ATTR_KEY))
-        if begin == FULL:
-            return FULL
-        position = put_header(buffer, begin, field, end)
-    return position
-
-
-@kernel
-def put_events(out: int, position: int, first: int, count: int) -> int:
-    """Write a span's Event fields in order."""
-    buffer = load64(out + 8 * _BUFFER)
-    for i in range(first + count - 1, first - 1, -1):
-        if position < _MARGIN:
-            return FULL
-        event = load64(out + 8 * _EVENTS) + i * at.EVENT_BYTES
-        end = position
-        position = put_number(buffer, position, 4, load32(event + at.EVENT_DROPPED))
-        position = put_attributes(out, position, 3, load32(event + at.EVENT_ATTR_FIRST), load32(event + at.EVENT_ATTR_COUNT))
-        if position < _MARGIN:
-            return FULL
-        position = put_string(out, position, 2, load32(event + at.EVENT_NAME))
-        if position == FULL:
-            return FULL
-        position = put_fixed64(buffer, position, 1, load64(event + at.EVENT_TIME))
-        position = put_header(buffer, position, 11, end)
-    return position
-
-
-@kernel
-def put_links(out: int, position: int, first: int, count: int) -> int:
-    """Write a span's Link fields in order."""
-    buffer = load64(out + 8 * _BUFFER)
-    for i in range(first + count - 1, first - 1, -1):
-        if position < _MARGIN:
-            return FULL
-        link = load64(out + 8 * _LINKS) + i * at.LINK_BYTES
-        end = position
-        position = put_fixed32(buffer, position, 6, load32(link + at.LINK_FLAGS))
-        position = put_number(buffer, position, 5, load32(link + at.LINK_DROPPED))
-        position = put_attributes(out, position, 4, load32(link + at.LINK_ATTR_FIRST), load32(link + at.LINK_ATTR_COUNT))
-        for field, code in ((3, at.LINK_TRACE_STATE), (2, at.LINK_SPAN_ID), (1, at.LINK_TRACE_ID)):
-            if position < _MARGIN:
-                return FULL
-            position = put_string(out, position, field, load32(link + code))
-        if position == FULL:
-            return FULL
-        position = put_header(buffer, position, 13, end)
-    return position
-
-
-@kernel
-def put_parts(out: int, position: int, span: int) -> int:
-    """Write a span's links, events and attributes."""
-    buffer = load64(out + 8 * _BUFFER)
-    position = put_number(buffer, position, 14, load32(span + at.SPAN_DROPPED_LINKS))
-    position = put_links(out, position, load32(span + at.SPAN_LINK_FIRST), load32(span + at.SPAN_LINK_COUNT))
-    if position < _MARGIN:
-        return FULL
-    position = put_number(buffer, position, 12, load32(span + at.SPAN_DROPPED_EVENTS))
-    position = put_events(out, position, load32(span + at.SPAN_EVENT_FIRST), load32(span + at.SPAN_EVENT_COUNT))
-    if position < _MARGIN:
-        return FULL
-    position = put_number(buffer, position, 10, load32(span + at.SPAN_DROPPED))
-    return put_attributes(out, position, 9, load32(span + at.SPAN_ATTR_FIRST), load32(span + at.SPAN_ATTR_COUNT))
-
-
-@inlined
-def sign_extend(value: int) -> int:
-    """The int32 whose bits are the low half of `value`, as protobuf encodes enums."""
-    return value - 0x100000000 if value >= 0x80000000 else value
-
-
-@kernel
-def put_span(out: int, position: int, span: int) -> int:
-    """Write one Span field of a ScopeSpans message."""
-    if position < _MARGIN:
-        return FULL
-    buffer = load64(out + 8 * _BUFFER)
+@inner
+def put_attribute(out: int, position: int, attr: int) -> int:
+    """Write the content of a KeyValue message."""
     end = position
-    position = put_fixed32(buffer, position, 16, load32(span + at.SPAN_FLAGS))
-    status_end = position
-    position = put_number(buffer, position, 3, sign_extend(load32(span + at.SPAN_STATUS_CODE)))
-    position = put_string(out, position, 2, load32(span + at.SPAN_STATUS_MESSAGE))
-    if position < _MARGIN:
-        return FULL
-    position = put_header(buffer, position, 15, status_end)
-    position = put_parts(out, position, span)
-    if position < _MARGIN:
-        return FULL
-    start = load64(span + at.SPAN_START)
-    position = put_fixed64(buffer, position, 8, start + load64(span + at.SPAN_DURATION))
-    position = put_fixed64(buffer, position, 7, start)
-    position = put_number(buffer, position, 6, sign_extend(load32(span + at.SPAN_KIND)))
-    position = put_string(out, position, 5, load32(span + at.SPAN_NAME))
-    if position < _MARGIN:
-        return FULL
-    if load64(span + at.SPAN_PARENT_ID) != 0:
-        position = put_id(buffer, position, 4, load64(span + at.SPAN_PARENT_ID))
-    position = put_string(out, position, 3, load32(span + at.SPAN_TRACE_STATE))
-    if position < _MARGIN:
-        return FULL
-    position = put_id(buffer, position, 2, load64(span + at.SPAN_SPAN_ID))
-    store64(buffer + position - 8, byte_swap(load64(span + at.SPAN_TRACE_LO)))
-    store64(buffer + position - 16, byte_swap(load64(span + at.SPAN_TRACE_HI)))
-    position = put_header(buffer, position - 16, 1, position)
-    return put_header(buffer, position, 2, end)
+    kind = load8(attr + at.ATTR_TYPE)
+    value = load64(attr + at.ATTR_VALUE)
+    if kind == DOUBLE:
+        position -= 8
+        store64(position, value)
+        position = put_varint(position, kind << 3 | FIXED64)
+    elif STRING < kind < DOUBLE:  # BOOL, INT
+        position = put_varint(put_varint(position, value), kind << 3 | VARINT)
+    elif kind != NULL:
+        position = put_bytes(out, position, value)
+        if position == _FULL:
+            return _FULL
+        if kind not in (ARRAY, KVLIST):  # those are kept as whole messages
+            position = put_header(position, kind << 3 | LEN, end)
+    position = put_header(position, 2 << 3 | LEN, end)
+    key = load32(attr + at.ATTR_KEY)
+    if key != 0:
+        end = position
+        position = put_bytes(out, position, key)
+        if position == _FULL:
+            return _FULL
+        if position != end:
+            position = put_header(position, 1 << 3 | LEN, end)
+    return position
 
 
-@kernel
-def close_scope(out: int, position: int, scope: int, end: int) -> int:
-    """Write the scope in front of its spans, [position, end) without the trailing schema URL, and the ScopeSpans header."""
-    if position < _MARGIN:
-        return FULL
-    buffer = load64(out + 8 * _BUFFER)
-    message_end = position
-    position = put_number(buffer, position, 4, load32(scope + at.SCOPE_DROPPED))
-    position = put_attributes(out, position, 3, load32(scope + at.SCOPE_ATTR_FIRST), load32(scope + at.SCOPE_ATTR_COUNT))
-    for field, code in ((2, at.SCOPE_VERSION), (1, at.SCOPE_NAME)):
-        if position < _MARGIN:
-            return FULL
-        position = put_string(out, position, field, load32(scope + code))
-    if position < _MARGIN:
-        return FULL
-    position = put_header(buffer, position, 1, message_end)
-    return put_header(buffer, position, 2, end)
+@inner
+def put_attributes(out: int, position: int, tag: int, first: int, count: int) -> int:
+    """Write `count` KeyValue fields in order; _FULL if they do not leave the margin free."""
+    for i in range(first + count - 1, first - 1, -1):
+        end = position
+        position = put_attribute(out, position, load64(out + 8 * _ATTRS) + i * at.ATTR_BYTES)
+        if position == _FULL:
+            return _FULL
+        position = put_header(position, tag, end)
+        if position < load64(out + 8 * _BUFFER) + _MARGIN:
+            return _FULL
+    return position
 
 
-@kernel
-def close_resource(out: int, position: int, resource: int, end: int) -> int:
-    """Write the resource in front of its ScopeSpans, and the ResourceSpans header."""
-    if position < _MARGIN:
-        return FULL
-    buffer = load64(out + 8 * _BUFFER)
-    message_end = position
-    position = put_raw(out, position, load32(resource + at.RESOURCE_ENTITY_REFS))
-    if position < _MARGIN:
-        return FULL
-    position = put_number(buffer, position, 2, load32(resource + at.RESOURCE_DROPPED))
-    position = put_attributes(out, position, 1, load32(resource + at.RESOURCE_ATTR_FIRST), load32(resource + at.RESOURCE_ATTR_COUNT))
-    if position < _MARGIN:
-        return FULL
-    position = put_header(buffer, position, 1, message_end)
-    return put_header(buffer, position, 1, end)
+@inner
+def put_scalar(position: int, kind: int, tag: int, place: int) -> int:
+    """Write a field with a number or an id, unless that is zero."""
+    value = load32(place) if kind in (_NUMBER, _ENUM, _SHORT) else load64(place)
+    if kind == _ENUM and value >= 0x80000000:
+        value -= 0x100000000
+    elif kind == _STOP_TIME:
+        value += load64(place + at.SPAN_DURATION - at.SPAN_START)
+    if kind == _LONG_ID:
+        store64(position - 8, byte_swap(load64(place + 8)))
+        store64(position - 16, byte_swap(value))
+        return put_header(position - 16, tag, position)
+    if value == 0:
+        return position
+    if kind == _SHORT:
+        store32(position - 4, value)
+        return put_varint(position - 4, tag)
+    if kind == _ID:
+        store64(position - 8, byte_swap(value))
+        return put_header(position - 8, tag, position)
+    if kind in (_LONG, _STOP_TIME):
+        store64(position - 8, value)
+        return put_varint(position - 8, tag)
+    return put_varint(put_varint(position, value), tag)
+
+
+@inner
+def put_record(out: int, position: int, program: int, record: int) -> int:
+    """Write all fields of a record, last first; a span's events and links are records of their own. _FULL if there is no room."""
+    step = load64(out + 8 * _PROGRAM) + 8 * _STEPS * program
+    span_step = span = rows = end = tag = 0
+    size = 0
+    while True:
+        entry = load64(step)
+        step += 8
+        kind = entry & 255
+        place = record + (entry >> 32)
+        if kind == _END:
+            if rows == 0:
+                return position
+            position = put_header(position, tag, end)
+            rows -= 1
+            record -= size
+            step = load64(out + 8 * _PROGRAM) + 8 * _STEPS * (_EVENT_PROGRAM if size == at.EVENT_BYTES else _LINK_PROGRAM)
+            if rows == 0:
+                step = span_step
+                record = span
+            end = position
+        elif kind == _ATTRIBUTES:
+            position = put_attributes(out, position, (entry >> 8) & 0xFFFF, load32(place), load32(place + 4))
+        elif kind in (_TEXT, _RAW):
+            begin = put_bytes(out, position, load32(place))
+            if begin not in (_FULL, position) and kind == _TEXT:
+                begin = put_header(begin, (entry >> 8) & 0xFFFF, position)
+            position = begin
+        elif kind in (_EVENT_PARTS, _LINK_PARTS):
+            rows = load32(place + 4)
+            if rows > 0:
+                span_step = step
+                span = record
+                end = position
+                tag = (entry >> 8) & 0xFFFF
+                size = at.EVENT_BYTES if kind == _EVENT_PARTS else at.LINK_BYTES
+                last = load32(place) + rows - 1
+                record = load64(out + 8 * (_EVENTS if kind == _EVENT_PARTS else _LINKS)) + size * last
+                step = load64(out + 8 * _PROGRAM) + 8 * _STEPS * (_EVENT_PROGRAM if kind == _EVENT_PARTS else _LINK_PROGRAM)
+        elif kind == _CLOSE:
+            end = position
+        elif kind == _OPEN:
+            position = put_header(position, (entry >> 8) & 0xFFFF, end)
+        else:
+            position = put_scalar(position, kind, (entry >> 8) & 0xFFFF, place)
+        if position < load64(out + 8 * _BUFFER) + _MARGIN:
+            return _FULL
+
+
+@inner
+def put_url(out: int, position: int, code: int) -> int:
+    """Write the schema URL of a ScopeSpans or ResourceSpans message."""
+    begin = put_bytes(out, position, code)
+    return begin if begin in (_FULL, position) else put_header(begin, 3 << 3 | LEN, position)
+
+
+@inner
+def put_owner(out: int, position: int, program: int, record: int, end: int) -> int:
+    """Write a scope or resource in front of what belongs to it, and the header of the ScopeSpans or ResourceSpans up to `end`."""
+    owner_end = position
+    position = put_record(out, position, program, record)
+    if position == _FULL:
+        return _FULL
+    position = put_header(position, 1 << 3 | LEN, owner_end)
+    return put_header(position, (2 if program == _SCOPE_PROGRAM else 1) << 3 | LEN, end)
 
 
 @kernel
 def put_rows(out: int, rows: int, position: int) -> int:
-    """Write all rows as TracesData that ends at `position`; returns where it begins, or FULL."""
+    """Write all rows as TracesData that ends at an address; returns where it begins, or _FULL."""
     scope = resource = 0
     scope_end = resource_end = position
-    for row in range(rows - 1, -1, -1):
+    for row in range(rows - 1, -2, -1):
         span = load64(out + 8 * _SPANS) + row * at.SPAN_BYTES
-        own_scope = load64(out + 8 * _SCOPES) + load32(span + at.SPAN_SCOPE) * at.SCOPE_BYTES
-        if own_scope != scope:
-            if scope:
-                position = close_scope(out, position, scope, scope_end)
+        own_scope = own_resource = 0
+        if row >= 0:
+            own_scope = load64(out + 8 * _SCOPES) + load32(span + at.SPAN_SCOPE) * at.SCOPE_BYTES
             own_resource = load64(out + 8 * _RESOURCES) + load32(own_scope + at.SCOPE_RESOURCE) * at.RESOURCE_BYTES
-            if own_resource != resource:
-                if resource and position != FULL:
-                    position = close_resource(out, position, resource, resource_end)
-                resource, resource_end = own_resource, position
-                if position != FULL:
-                    position = put_string(out, position, 3, load32(resource + at.RESOURCE_SCHEMA_URL))
-            scope, scope_end = own_scope, position
-            if position != FULL:
-                position = put_string(out, position, 3, load32(scope + at.SCOPE_SCHEMA_URL))
-        if position != FULL:
-            position = put_span(out, position, span)
-        if position < _MARGIN:
-            return FULL
-    if rows:
-        position = close_scope(out, position, scope, scope_end)
-        if position != FULL:
-            position = close_resource(out, position, resource, resource_end)
+        if scope not in (own_scope, 0):
+            position = put_owner(out, position, _SCOPE_PROGRAM, scope, scope_end)
+            if own_resource != resource and position != _FULL:
+                position = put_owner(out, position, _RESOURCE_PROGRAM, resource, resource_end)
+        if own_resource != resource and row >= 0 and position != _FULL:
+            resource_end = position
+            position = put_url(out, position, load32(own_resource + at.RESOURCE_SCHEMA_URL))
+        if own_scope != scope and row >= 0 and position != _FULL:
+            scope_end = position
+            position = put_url(out, position, load32(own_scope + at.SCOPE_SCHEMA_URL))
+        scope = own_scope
+        resource = own_resource
+        if row >= 0 and position != _FULL:
+            end = position
+            position = put_record(out, position, _SPAN_PROGRAM, span)
+            if position != _FULL:
+                position = put_header(position, 2 << 3 | LEN, end)
+        if position == _FULL:
+            return _FULL
     return position
 
 
@@ -315,8 +326,9 @@ def encode_otlp(batch: SpanBatch) -> bytes:
     size = 4 * _MARGIN + 512 * len(batch)
     while True:
         buffer: NDArray[np.uint8] = np.empty(size, np.uint8)
-        out = np.array([table.ctypes.data for table in (*tables, buffer)], np.int64)
-        begin = put_rows(out.ctypes.data, len(batch), size)
-        if begin != FULL:
-            return buffer[begin:].tobytes()
+        out = np.array([table.ctypes.data for table in (*tables, buffer, _PROGRAMS)], np.int64)
+        end = buffer.ctypes.data + size
+        begin = put_rows(out.ctypes.data, len(batch), end)
+        if begin != _FULL:
+            return buffer[size - (end - begin) :].tobytes()
         size *= 4

@@ -1,0 +1,230 @@
+"""The decode kernel for any OTLP message: what it does with each field is written in `schema`.
+
+A repeated singular message field (legal protobuf, written by nobody) merges, as in official parsers.
+"""
+
+from __future__ import annotations
+
+from spanlake.model.kernel import inner, load8, load32, load64, store8, store32, store64
+from spanlake.model.layout import ATTR_BYTES, ATTR_TYPE, ATTR_VALUE, EVENT_BYTES, LINK_BYTES
+from spanlake.wire.otlp.control import (
+    ATTRS,
+    DEPTH_MAX,
+    EVENTS,
+    FULL,
+    INVALID_UTF8,
+    LENGTHS,
+    MALFORMED,
+    OK,
+    SCATTERED,
+    SCHEMA,
+    SCRATCH,
+    STRINGS,
+    TOO_DEEP,
+    WRONG_WIRE_TYPE,
+    count,
+    fill,
+    is_full,
+    note,
+    set_count,
+    table,
+)
+from spanlake.wire.otlp.plain import read_plain_attributes, read_plain_head
+from spanlake.wire.otlp.schema import (
+    ARRAY,
+    ATTR_FIRST_SHIFT,
+    ATTR_TAG_SHIFT,
+    ATTRIBUTE,
+    CHILD_SHIFT,
+    CODE,
+    DEEPER,
+    ENTER,
+    FIELD_BYTES,
+    FIELDS,
+    KNOWN,
+    MESSAGE_BYTES,
+    NOTE,
+    PART,
+    PLACE_SHIFT,
+    RUN,
+    SPAN,
+    STORE32,
+    STORE64,
+    STORE_VALUE,
+    TRUTH,
+    UTF8,
+    WHOLE,
+)
+from spanlake.wire.protobuf import BAD, FIXED32, FIXED64, GROUP_DEPTH_MAX, LEN, TAG_MAX, TAG_MIN, VARINT, is_utf8, read_varint, skip_field
+
+_OPEN_BYTES = 32  # an open message in the scratch: end, message, record, begin
+
+
+@inner
+def add_string(out: int, begin: int, end: int) -> int:
+    """Code for bytes [begin, end); 0, the empty string, for none of them; BAD when the table is full."""
+    if begin == end:
+        return 0
+    if is_full(out, STRINGS):
+        return BAD
+    code = count(out, STRINGS)
+    store64(table(out, STRINGS) + 8 * code, begin)
+    store32(load64(out + LENGTHS) + 4 * code, end - begin)
+    set_count(out, STRINGS, code + 1)
+    return code
+
+
+@inner
+def keep_run(out: int, place: int, begin: int, end: int) -> int:
+    """Reason of adding bytes [begin, end) to the run whose code is at `place`: they must follow it directly."""
+    code = load32(place)
+    length = load32(load64(out + LENGTHS) + 4 * code)
+    if code == 0:
+        code = add_string(out, begin, end)
+        store32(place, code)
+        return FULL if code == BAD else OK
+    if load64(table(out, STRINGS) + 8 * code) + length != begin:
+        return SCATTERED
+    store32(load64(out + LENGTHS) + 4 * code, length + end - begin)
+    return OK
+
+
+@inner
+def keep_whole(out: int, attr: int, field: int, begin: int, end: int) -> int:
+    """Code of the value message [begin, end), of which an array or map is field `field`; BAD: full; BAD - 1: scattered.
+
+    An array that follows another in an earlier value message of the same attribute would have to be merged with it.
+    """
+    if load8(attr + ATTR_TYPE) == field:
+        code = load64(attr + ATTR_VALUE)
+        return code if load64(table(out, STRINGS) + 8 * code) == begin else BAD - 1
+    return add_string(out, begin, end)
+
+
+@inner
+def read_content(data: int, wire_type: int, position: int, end: int) -> tuple[int, int, int]:
+    """(position behind, value, begin) of a field's content; for LEN the value is the length. BAD if it is cut or a group."""
+    value = 0
+    if wire_type == VARINT:
+        value, position = read_varint(data, position, end)
+        return position, value, 0
+    width = 8 if wire_type == FIXED64 else 4
+    if wire_type == LEN:
+        value, position = read_varint(data, position, end)
+        width = value
+    if position == BAD or width < 0 or width > end - position:
+        return BAD, value, 0
+    if wire_type == FIXED64:
+        value = load64(data + position)
+    elif wire_type == FIXED32:
+        value = load32(data + position)
+    return position + width, value, position
+
+
+@inner
+def read_fields(data: int, out: int, message: int, record: int, position: int, end: int) -> int:
+    """Reason of the message in [position, end), whose fields go to `record`. Nested messages are read without recursion."""
+    bottom = load64(out + SCRATCH) + 8 * GROUP_DEPTH_MAX
+    stack = bottom
+    begin = position
+    depth = 0
+    while True:
+        if position == end:
+            if stack == bottom:
+                return OK
+            depth -= 1 if message >= ARRAY else 0
+            stack -= _OPEN_BYTES
+            end = load64(stack)
+            message = load64(stack + 8)
+            record = load64(stack + 16)
+            begin = load64(stack + 24)
+            continue
+        start = position
+        entries = load64(out + SCHEMA) + MESSAGE_BYTES * message
+        plain_tag = load64(entries) >> ATTR_TAG_SHIFT
+        if load8(data + position) == plain_tag:
+            position = read_plain_attributes(data, out, plain_tag, position, end)
+            if position != start:
+                continue
+        tag, position = read_varint(data, position, end)
+        if position == BAD or tag < TAG_MIN or tag > TAG_MAX:
+            return MALFORMED
+        field = tag >> 3
+        entry = load64(entries + FIELD_BYTES * field) if field < FIELDS else 0
+        if entry & KNOWN == 0:
+            position = skip_field(data, load64(out + SCRATCH), tag, position, end)
+            if position == BAD:
+                return MALFORMED
+            continue
+        if entry & 7 != tag & 7:
+            return WRONG_WIRE_TYPE
+        position, value, content = read_content(data, tag & 7, position, end)
+        if position == BAD:
+            return MALFORMED
+        place = entry >> PLACE_SHIFT
+        if entry & UTF8 and not is_utf8(data, content, position):
+            return INVALID_UTF8
+        if entry & (CODE | WHOLE):
+            value = add_string(out, content, position) if entry & CODE else keep_whole(out, record, field, begin, end)
+            if value < 0:
+                return FULL if value == BAD else SCATTERED
+        elif entry & TRUTH:
+            value = 1 if value != 0 else 0
+        if entry & STORE32:
+            store32(record + place, value)
+        elif entry & STORE64:
+            store64(record + place, value)
+        elif entry & STORE_VALUE:
+            store64(record + ATTR_VALUE, value)
+            store8(record + ATTR_TYPE, field)
+        elif entry & NOTE:
+            note(out, place, content, value)
+        elif entry & PART:
+            if is_full(out, place):
+                return FULL
+            row = count(out, place)
+            set_count(out, place, row + 1)
+            part = table(out, place) + row * (EVENT_BYTES if place == EVENTS else LINK_BYTES)
+            store64(part, content)
+            store64(part + 8, position)
+        elif entry & RUN:
+            reason = keep_run(out, record + place, start, position)
+            if reason != OK:
+                return reason
+        if entry & ENTER:
+            if entry & DEEPER:
+                depth += 1
+                if depth > load64(out + DEPTH_MAX):
+                    return TOO_DEEP
+            store64(stack, end)
+            store64(stack + 8, message)
+            store64(stack + 16, record)
+            store64(stack + 24, begin)
+            stack += _OPEN_BYTES
+            end = position
+            position = content
+            begin = content
+            message = (entry >> CHILD_SHIFT) & 255
+            if entry & ATTRIBUTE:
+                if is_full(out, ATTRS):
+                    return FULL
+                row = count(out, ATTRS)
+                set_count(out, ATTRS, row + 1)
+                record = table(out, ATTRS) + row * ATTR_BYTES
+                fill(record, 12)
+                store8(record + 12, 0)
+
+
+@inner
+def read_record(data: int, out: int, message: int, record: int, position: int, end: int) -> int:
+    """Reason of the message in [position, end), of a kind that owns attributes, written to the new record at `record`."""
+    header = load64(load64(out + SCHEMA) + MESSAGE_BYTES * message)
+    fill(record, header & 0xFFFF)
+    attr_first = record + ((header >> ATTR_FIRST_SHIFT) & 0xFFFF)
+    first = count(out, ATTRS)
+    store32(attr_first, first)
+    if message == SPAN:
+        position = read_plain_head(data, out, record, position, end)
+    reason = read_fields(data, out, message, record, position, end)
+    store32(attr_first + 4, count(out, ATTRS) - first)
+    return reason
