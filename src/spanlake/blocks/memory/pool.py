@@ -74,13 +74,13 @@ def copy_bytes(source: int, target: int, length: int) -> None:
 
 
 @kernel
-def intern_strings(data: int, offsets: int, lengths: int, first: int, count: int, pool: int, codes: int) -> int:
-    """Intern strings [first, count) of a table; write their pool codes (int32). Returns `count`, or where the pool was full."""
+def intern_strings(data: int, offsets: int, lengths: int, count: int, pool: int, codes: int) -> int:
+    """Intern `count` strings of a table; write their pool codes (int32). Returns how many were done before the pool was full."""
     arena, offset_of, length_of = load64(pool + 8 * _ARENA), load64(pool + 8 * _OFFSETS), load64(pool + 8 * _LENGTHS)
     slots, mask, seed = load64(pool + 8 * _SLOTS), load64(pool + 8 * _SLOT_MASK), load64(pool + 8 * _SEED)
     used, arena_used = load64(pool + 8 * _USED), load64(pool + 8 * _ARENA_USED)
     codes_max, arena_size = load64(pool + 8 * _CODES_MAX), load64(pool + 8 * _ARENA_SIZE)
-    index = first
+    index = 0
     while index < count:
         length = load32(lengths + 4 * index)
         source = data + load64(offsets + 8 * index)
@@ -162,9 +162,8 @@ class StringPool:
         data, offset, length = strings.data, np.ascontiguousarray(strings.offset), np.ascontiguousarray(strings.length)
         done = 0
         while True:
-            done = intern_strings(
-                data.ctypes.data, offset.ctypes.data, length.ctypes.data, done, count, self._control.ctypes.data, codes.ctypes.data
-            )
+            rest = [array[done:].ctypes.data for array in (offset, length, codes)]
+            done += intern_strings(data.ctypes.data, rest[0], rest[1], count - done, self._control.ctypes.data, rest[2])
             if done == count:
                 return codes
             self._grow(int(length[done]))

@@ -5,7 +5,7 @@ A repeated singular message field (legal protobuf, written by nobody) merges, as
 
 from __future__ import annotations
 
-from spanlake.model.kernel import inner, load8, load32, load64, store8, store32, store64
+from spanlake.model.kernel import inlined, inner, load8, load32, load64, store8, store32, store64
 from spanlake.model.layout import ATTR_BYTES, ATTR_TYPE, ATTR_VALUE, EVENT_BYTES, LINK_BYTES
 from spanlake.wire.otlp.control import (
     ATTRS,
@@ -14,6 +14,7 @@ from spanlake.wire.otlp.control import (
     FULL,
     INVALID_UTF8,
     LENGTHS,
+    LINKS,
     MALFORMED,
     OK,
     SCATTERED,
@@ -62,16 +63,37 @@ _OPEN_BYTES = 32  # an open message in the scratch: end, message, record, begin
 
 @inner
 def add_string(out: int, begin: int, end: int) -> int:
-    """Code for bytes [begin, end); 0, the empty string, for none of them; BAD when the table is full."""
+    """Code for bytes [begin, end); 0, the empty string, for none of them; -FULL when the table is full."""
     if begin == end:
         return 0
     if is_full(out, STRINGS):
-        return BAD
+        return -FULL
     code = count(out, STRINGS)
     store64(table(out, STRINGS) + 8 * code, begin)
     store32(load64(out + LENGTHS) + 4 * code, end - begin)
     set_count(out, STRINGS, code + 1)
     return code
+
+
+@inner
+def add_row(out: int, number: int) -> int:
+    """Address of a new row of EVENTS, LINKS or ATTRS, not cleared; BAD when the table is full."""
+    if is_full(out, number):
+        return BAD
+    row = count(out, number)
+    set_count(out, number, row + 1)
+    return table(out, number) + row * (EVENT_BYTES if number == EVENTS else LINK_BYTES if number == LINKS else ATTR_BYTES)
+
+
+@inner
+def add_part(out: int, number: int, begin: int, end: int) -> int:
+    """Reason of a new row of EVENTS or LINKS that holds where its message is."""
+    part = add_row(out, number)
+    if part == BAD:
+        return FULL
+    store64(part, begin)
+    store64(part + 8, end)
+    return OK
 
 
 @inner
@@ -82,7 +104,7 @@ def keep_run(out: int, place: int, begin: int, end: int) -> int:
     if code == 0:
         code = add_string(out, begin, end)
         store32(place, code)
-        return FULL if code == BAD else OK
+        return FULL if code < 0 else OK
     if load64(table(out, STRINGS) + 8 * code) + length != begin:
         return SCATTERED
     store32(load64(out + LENGTHS) + 4 * code, length + end - begin)
@@ -91,13 +113,13 @@ def keep_run(out: int, place: int, begin: int, end: int) -> int:
 
 @inner
 def keep_whole(out: int, attr: int, field: int, begin: int, end: int) -> int:
-    """Code of the value message [begin, end), of which an array or map is field `field`; BAD: full; BAD - 1: scattered.
+    """Code of the value message [begin, end), of which an array or map is field `field`; -FULL; or -SCATTERED.
 
     An array that follows another in an earlier value message of the same attribute would have to be merged with it.
     """
     if load8(attr + ATTR_TYPE) == field:
         code = load64(attr + ATTR_VALUE)
-        return code if load64(table(out, STRINGS) + 8 * code) == begin else BAD - 1
+        return code if load64(table(out, STRINGS) + 8 * code) == begin else -SCATTERED
     return add_string(out, begin, end)
 
 
@@ -121,6 +143,28 @@ def read_content(data: int, wire_type: int, position: int, end: int) -> tuple[in
     return position + width, value, position
 
 
+@inlined
+def store_number(record: int, field: int, entry: int, value: int) -> None:
+    """Write a field's value to where its entry says; `field` is its number, which in a value message is the type."""
+    if entry & STORE32:
+        store32(record + (entry >> PLACE_SHIFT), value)
+    elif entry & STORE64:
+        store64(record + (entry >> PLACE_SHIFT), value)
+    else:
+        store64(record + ATTR_VALUE, 1 if entry & TRUTH and value != 0 else value)
+        store8(record + ATTR_TYPE, field)
+
+
+@inlined
+def push(stack: int, end: int, message: int, record: int, begin: int) -> int:
+    """Remember an open message; returns the new top of the stack."""
+    store64(stack, end)
+    store64(stack + 8, message)
+    store64(stack + 16, record)
+    store64(stack + 24, begin)
+    return stack + _OPEN_BYTES
+
+
 @inner
 def read_fields(data: int, out: int, message: int, record: int, position: int, end: int) -> int:
     """Reason of the message in [position, end), whose fields go to `record`. Nested messages are read without recursion."""
@@ -134,10 +178,7 @@ def read_fields(data: int, out: int, message: int, record: int, position: int, e
                 return OK
             depth -= 1 if message >= ARRAY else 0
             stack -= _OPEN_BYTES
-            end = load64(stack)
-            message = load64(stack + 8)
-            record = load64(stack + 16)
-            begin = load64(stack + 24)
+            end, message, record, begin = load64(stack), load64(stack + 8), load64(stack + 16), load64(stack + 24)
             continue
         start = position
         entries = load64(out + SCHEMA) + MESSAGE_BYTES * message
@@ -167,52 +208,33 @@ def read_fields(data: int, out: int, message: int, record: int, position: int, e
         if entry & (CODE | WHOLE):
             value = add_string(out, content, position) if entry & CODE else keep_whole(out, record, field, begin, end)
             if value < 0:
-                return FULL if value == BAD else SCATTERED
-        elif entry & TRUTH:
-            value = 1 if value != 0 else 0
-        if entry & STORE32:
-            store32(record + place, value)
-        elif entry & STORE64:
-            store64(record + place, value)
-        elif entry & STORE_VALUE:
-            store64(record + ATTR_VALUE, value)
-            store8(record + ATTR_TYPE, field)
+                return -value
+        reason = OK
+        if entry & (STORE32 | STORE64 | STORE_VALUE):
+            store_number(record, field, entry, value)
         elif entry & NOTE:
             note(out, place, content, value)
         elif entry & PART:
-            if is_full(out, place):
-                return FULL
-            row = count(out, place)
-            set_count(out, place, row + 1)
-            part = table(out, place) + row * (EVENT_BYTES if place == EVENTS else LINK_BYTES)
-            store64(part, content)
-            store64(part + 8, position)
+            reason = add_part(out, place, content, position)
         elif entry & RUN:
             reason = keep_run(out, record + place, start, position)
-            if reason != OK:
-                return reason
+        if reason != OK:
+            return reason
         if entry & ENTER:
-            if entry & DEEPER:
-                depth += 1
-                if depth > load64(out + DEPTH_MAX):
-                    return TOO_DEEP
-            store64(stack, end)
-            store64(stack + 8, message)
-            store64(stack + 16, record)
-            store64(stack + 24, begin)
-            stack += _OPEN_BYTES
+            depth += 1 if entry & DEEPER else 0
+            if depth > load64(out + DEPTH_MAX):
+                return TOO_DEEP
+            stack = push(stack, end, message, record, begin)
             end = position
             position = content
             begin = content
             message = (entry >> CHILD_SHIFT) & 255
             if entry & ATTRIBUTE:
-                if is_full(out, ATTRS):
+                record = add_row(out, ATTRS)
+                if record == BAD:
                     return FULL
-                row = count(out, ATTRS)
-                set_count(out, ATTRS, row + 1)
-                record = table(out, ATTRS) + row * ATTR_BYTES
-                fill(record, 12)
-                store8(record + 12, 0)
+                fill(record, ATTR_TYPE)
+                store8(record + ATTR_TYPE, 0)
 
 
 @inner

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from spanlake.model.kernel import inner, load8, load64, store8, store32, store64
 from spanlake.model.layout import ATTR_BYTES, ATTR_KEY, ATTR_TYPE, ATTR_VALUE, SPAN_DURATION, SPAN_KIND, SPAN_NAME, SPAN_START
-from spanlake.model.spans import BOOL, DOUBLE, INT, STRING
+from spanlake.model.spans import BOOL, DOUBLE, INT, NULL, STRING
 from spanlake.wire.otlp.control import (
     ATTRS,
     CAPACITY,
@@ -66,6 +66,26 @@ def read_plain_head(data: int, out: int, span: int, position: int, end: int) -> 
 
 
 @inner
+def read_plain_number(data: int, tag: int, position: int, end: int) -> tuple[int, int]:
+    """(type, value) of a value message that ends with a bool, int or double, of which the tag has been read; NULL for anything else."""
+    if tag == 0x21 and end - position == 8:
+        return DOUBLE, load64(data + position)
+    value = 0
+    shift = 0
+    byte = 128
+    while byte > 127 and position < end and shift < 70:
+        byte = load8(data + position)
+        value |= (byte & 127) << shift
+        position += 1
+        shift += 7
+    if byte > 127 or position != end:
+        return NULL, value
+    if tag == 0x10:
+        return BOOL, 1 if value != 0 else 0
+    return (INT if tag == 0x18 else NULL), value
+
+
+@inner
 def read_plain_attributes(data: int, out: int, tag: int, position: int, end: int) -> int:
     """Read a run of attribute fields with the given one-byte tag: position behind those of ordinary form.
 
@@ -100,11 +120,12 @@ def read_plain_attributes(data: int, out: int, tag: int, position: int, end: int
         kind = load8(data + value)
         if value + value_length != stop or value_length < 2:
             break
-        number = load8(data + value + 1)
-        value += 2
+        value += 1
         store64(offsets, key)
         store32(lengths, key_length)
         if kind == 0x0A:
+            number = load8(data + value)
+            value += 1
             if number > 127 and value < stop:
                 number += (load8(data + value) << 7) - 128
                 value += 1
@@ -117,26 +138,10 @@ def read_plain_attributes(data: int, out: int, tag: int, position: int, end: int
             store8(attr + ATTR_TYPE, STRING)
             code, offsets, lengths = code + 2, offsets + 16, lengths + 8
         else:
-            if kind == 0x21 and value_length == 9:
-                number = load64(data + value - 1)
-                store8(attr + ATTR_TYPE, DOUBLE)
-            elif kind in (0x18, 0x10):
-                byte = number
-                number &= 127
-                shift = 7
-                while byte > 127 and value < stop and shift < 70:
-                    byte = load8(data + value)
-                    number |= (byte & 127) << shift
-                    value += 1
-                    shift += 7
-                if byte > 127 or value != stop:
-                    break
-                store8(attr + ATTR_TYPE, INT)
-                if kind == 0x10:
-                    number = 1 if number != 0 else 0
-                    store8(attr + ATTR_TYPE, BOOL)
-            else:
+            field, number = read_plain_number(data, kind, value, stop)
+            if field == NULL:
                 break
+            store8(attr + ATTR_TYPE, field)
             store64(attr + ATTR_VALUE, number)
             store32(attr + ATTR_KEY, code)
             code, offsets, lengths = code + 1, offsets + 8, lengths + 4
