@@ -1,4 +1,4 @@
-"""A walk over protobuf bytes, for the few answers that the load generator reads: acknowledgements, statuses and traces.
+"""A walk over protobuf bytes, for the few answers that commands read: acknowledgements, statuses and traces.
 
 Knows the wire format and no message. Encoding: https://protobuf.dev/programming-guides/encoding/.
 """
