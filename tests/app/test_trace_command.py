@@ -117,15 +117,17 @@ def test_narrow_terminals_lose_kinds_then_bars() -> None:
 
 def test_attributes_stand_below_each_span_and_resources_at_the_end() -> None:
     lines = show(read(*SHOP), attributes=True)
-    assert lines[10:21] == [
+    assert lines[10:23] == [
         "│ └╴✗ pay POST /pay •1 →1 server     60.0 ms        ▐████████████████████",
         "│   │ ✗ card refused",
+        "│   │ ! IOError: line\\nbreak \\x1b[31m",
         "│   │ id 0000000000000003  scope lib 1",
         "│   │ user = ann",
         "│   │ tries = 3",
         "│   │ • exception  11.0 ms after its start",
         "│   │     exception.type = IOError",
-        "│   │     exception.message = line\\nbreak \\x1b[31m",
+        "│   │     exception.message = line",
+        "│   │         break \\x1b[31m",
         f"│   │ → trace {'01' * 16} span {'02' * 8}",
         "│   └╴pay INSERT                     5.00 µs            ▌",
         "│       id 0000000000000004  scope lib 1",

@@ -69,8 +69,8 @@ class TraceEvent:
     attributes: tuple[Attribute, ...]
 
     def attribute(self, key: str) -> str:
-        """The text of an attribute; empty if it is not there."""
-        return dict(self.attributes).get(key, "")
+        """The text of an attribute on one line; empty if it is not there."""
+        return printable(dict(self.attributes).get(key, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def read_trace(answer: bytes) -> ReadTrace:
 
 def _spans_of(resource_spans: Encoded) -> Iterator[TraceSpan]:
     attributes = tuple(one for resource in messages(resource_spans, 1) for one in messages(resource, 1))
-    service = next((value for key, value in read_attributes(attributes) if key == "service.name"), "")
+    service = next((printable(value) for key, value in read_attributes(attributes) if key == "service.name"), "")
     resource = TraceResource(service, attributes)
     for scope_spans in messages(resource_spans, 2):
         scope = "".join(f"{text_of(one, 1)} {text_of(one, 2)}" for one in messages(scope_spans, 1))
@@ -151,8 +151,8 @@ def read_link(data: Encoded) -> tuple[str, str, tuple[Attribute, ...]]:
 
 
 def read_attributes(data: tuple[Encoded, ...] | Iterator[Encoded]) -> tuple[Attribute, ...]:
-    """(key, value as text) of KeyValue messages, in their order."""
-    return tuple((printable(text_of(one, 1)), printable(value_text(_last(one, 2)))) for one in data)
+    """(key, value as text) of KeyValue messages, in their order. Values keep their line breaks and nothing else that is not printable."""
+    return tuple((printable(text_of(one, 1)), "\n".join(map(printable, value_text(_last(one, 2)).split("\n")))) for one in data)
 
 
 def _last(data: Encoded, number: int) -> Encoded:

@@ -243,19 +243,18 @@ class _Painter:
         return Text(f"{'':{before}}0{end:>{self.layout.bar - 1}}", FAINT)
 
     def span_lines(self, row: _Row) -> Iterator[Text]:
-        """The span's own line, then its error, its exceptions and, if asked for, its attributes."""
+        """The span's own line, then its error, its exceptions and, if asked for, everything else."""
         span = self.spans[row.index]
         yield self._line(span, row)
         lead = Text(row.below, FAINT)
         events = [read_event(event) for event in span.events]
-        if span.failed and span.status_message:
+        exceptions = [_exception_text(event) for event in events if event.name == EXCEPTION]
+        if span.failed and span.status_message and span.status_message not in exceptions:
             yield self._cut(Text.assemble(lead, (f"✗ {span.status_message}", "red")))
+        for text in exceptions:
+            yield self._cut(Text.assemble(lead, (f"! {text}", "red")))
         if self.options.attributes:
             yield from (Text.assemble(lead, line) for line in _details(span, events))
-            return
-        for event in events:
-            if event.name == EXCEPTION:
-                yield self._cut(Text.assemble(lead, (f"! {_exception_text(event)}", "red")))
 
     def _line(self, span: TraceSpan, row: _Row) -> Text:
         service = span.resource.service
@@ -307,7 +306,9 @@ def _details(span: TraceSpan, events: list[TraceEvent]) -> Iterator[Text]:
 
 def _attribute_lines(attributes: tuple[tuple[str, str], ...], indent: str) -> Iterator[Text]:
     for key, value in attributes:
-        yield Text.assemble(indent, (key, "cyan"), (" = ", FAINT), value)
+        first, *others = value.rstrip("\n").split("\n")
+        yield Text.assemble(indent, (key, "cyan"), (" = ", FAINT), first)
+        yield from (Text(f"{indent}    {line}") for line in others)
 
 
 def _resource_lines(spans: tuple[TraceSpan, ...], styles: dict[str, str]) -> Iterator[Text]:
