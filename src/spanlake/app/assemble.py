@@ -18,6 +18,7 @@ from spanlake.blocks.wal import open_wal
 from spanlake.ingest.flush import Flusher
 from spanlake.ingest.maintenance import Maintenance, MaintenanceSettings
 from spanlake.ingest.pipeline import Pipeline
+from spanlake.ingest.tenants import Tenants
 from spanlake.model.settings import Settings
 from spanlake.model.trace import TimeRange, TraceAnswer
 from spanlake.objectstore.opening import open_store
@@ -61,14 +62,15 @@ class System:
         self.footers = FooterCache(self.store, bytes_max=settings.blocks.footer_cache_bytes)
         wal = open_wal(wal_directory(settings, self.store), settings.wal)
         self._stopping = threading.Event()
-        flusher = Flusher(self.store, self.catalog, wal, settings.blocks, settings.ingest, self._stopping)
-        self.pipeline = Pipeline(flusher, settings.ingest)
+        self.tenants = Tenants(self.catalog, wal.writer_id, tenants_max=settings.ingest.tenants_max)
+        flusher = Flusher(self.store, self.catalog, wal, self.tenants, settings.blocks, settings.ingest)
+        self.pipeline = Pipeline(flusher, settings.ingest, stopping=self._stopping)
         upkeep = MaintenanceSettings(settings.compaction, settings.blocks, settings.retention_by_tenant)
-        self.maintenance = Maintenance(self.pipeline, self.store, self.catalog, self.footers, settings=upkeep)
+        self.maintenance = Maintenance(self.tenants, self.store, self.catalog, self.footers, settings=upkeep)
         self.registry = CollectorRegistry()
         register_metrics(self.registry, self.pipeline, self.maintenance, self.footers)
         seconds = Histogram("spanlake_query_seconds", "Duration of queries", ["kind"], registry=self.registry)
-        finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.pipeline.refresh, settings.query)
+        finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, settings.query)
         self.core = Core(self.pipeline, TimedReader(finder, seconds), self, self.registry)
         self._waiting_for = "starting"
         self._starter = threading.Thread(target=self._start, name="starter", daemon=True)
@@ -87,8 +89,9 @@ class System:
         self._waiting_for = "stopping"
         self._stopping.set()
         self.maintenance.stop()
-        if self._starter.is_alive():
-            self._starter.join()
+        for thread in (self._starter, self._refresher):
+            if thread.is_alive():
+                thread.join()
         self.pipeline.stop(flush=flush)
 
     # server.ports.Health
@@ -113,6 +116,8 @@ class System:
             self._waiting_for = "replaying the write-ahead log"
             self.pipeline.start()
         except Exception as failure:  # noqa: BLE001 (whatever it was, /ready must tell)
+            if self._stopping.is_set():
+                return
             self._waiting_for = f"start failed: {failure}"
             _LOG.exception("start failed; see the reason and start again")
             return
@@ -125,11 +130,7 @@ class System:
         """Keep the view of blocks that other processes write no staler than the settings allow."""
         pause = max(self._settings.query.catalog_refresh_seconds, REFRESHED_EVERY_SECONDS)
         while not self._stopping.wait(pause):
-            for tenant in self.pipeline.tenants():
-                try:
-                    self.pipeline.refresh(tenant)
-                except Exception as failure:  # noqa: BLE001 (the next round tries again)
-                    _LOG.warning("cannot refresh a table", extra={"tenant": tenant, "reason": str(failure)})
+            self.tenants.refresh_watched()
 
 
 def build_system(settings: Settings, effective_config: str) -> System:

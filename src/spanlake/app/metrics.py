@@ -35,7 +35,7 @@ class CoreCollector(Collector):
         yield CounterMetricFamily("spanlake_deleted_files", "Dead files deleted from storage", work.deleted_files)
 
     def _ingest(self) -> Iterator[Metric]:
-        counters = self._pipeline.counters
+        counters, usage = self._pipeline.counters, self._pipeline.tenants.usage
         yield CounterMetricFamily("spanlake_spans_received", "Spans acknowledged", counters.spans)
         yield CounterMetricFamily("spanlake_payloads_received", "Payloads acknowledged", counters.payloads)
         yield CounterMetricFamily("spanlake_payload_bytes_received", "Bytes of acknowledged payloads, decompressed", counters.bytes)
@@ -43,9 +43,10 @@ class CoreCollector(Collector):
         for reason, count in dict(counters.refused).items():
             refused.add_metric([reason], count)
         yield refused
-        yield GaugeMetricFamily("spanlake_live_spans", "Spans that are not in a block yet", self._pipeline.live_spans)
-        yield GaugeMetricFamily("spanlake_live_bytes", "Memory of live spans", self._pipeline.live_bytes)
+        yield GaugeMetricFamily("spanlake_live_spans", "Spans that are not in a block yet", usage.spans)
+        yield GaugeMetricFamily("spanlake_live_bytes", "Memory of live spans", usage.bytes)
         yield CounterMetricFamily("spanlake_cuts", "Cuts of live spans into blocks", counters.cuts)
+        yield CounterMetricFamily("spanlake_flush_failures", "Flushes of a tenant that failed and were put off", counters.flush_failures)
         yield CounterMetricFamily("spanlake_flushed_spans", "Spans written to blocks", counters.flushed_spans)
         yield CounterMetricFamily("spanlake_flushed_blocks", "Blocks written by cuts", counters.flushed_blocks)
         yield CounterMetricFamily("spanlake_flushed_bytes", "Bytes of blocks written by cuts", counters.flushed_bytes)
@@ -67,11 +68,11 @@ class CoreCollector(Collector):
         blocks = GaugeMetricFamily("spanlake_blocks", "Blocks of the table", labels=["tenant"])
         size = GaugeMetricFamily("spanlake_block_bytes", "Size of the table", labels=["tenant"])
         spans = GaugeMetricFamily("spanlake_block_spans", "Spans in the table, before compaction drops duplicates", labels=["tenant"])
-        for tenant in self._pipeline.known_tenants():
-            table = self._pipeline.view(tenant).table
-            blocks.add_metric([tenant], len(table.blocks))
-            size.add_metric([tenant], sum(block.size_bytes for block in table.blocks))
-            spans.add_metric([tenant], sum(block.rows for block in table.blocks))
+        for tenant in self._pipeline.tenants.live():
+            table = tenant.view().table
+            blocks.add_metric([tenant.tenant], len(table.blocks))
+            size.add_metric([tenant.tenant], sum(block.size_bytes for block in table.blocks))
+            spans.add_metric([tenant.tenant], sum(block.rows for block in table.blocks))
         yield from (blocks, size, spans)
         yield GaugeMetricFamily("spanlake_footer_cache_bytes", "Memory of cached block footers", self._footers.memory_bytes)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from spanlake.blocks.catalog import Block, block_key
 from spanlake.blocks.file.reader import Footer, read_footer
 from spanlake.objectstore.store import ObjectStore
+
+READS_AT_ONCE = 16  # of a remote store, where a read is mostly waiting
 
 
 class FooterCache:
@@ -26,17 +30,30 @@ class FooterCache:
 
     def get(self, tenant: str, block: Block) -> Footer:
         """The footer of a block. KeyMissing if the file is gone, CorruptData if it is no block."""
-        key = block_key(tenant, block.path)
+        return self.get_all(tenant, [block])[0]
+
+    def get_all(self, tenant: str, blocks: Sequence[Block]) -> list[Footer]:
+        """The footers of blocks, in their order. KeyMissing if a file is gone, CorruptData if one is no block."""
+        keys = [block_key(tenant, block.path) for block in blocks]
         with self._lock:
-            footer = self._footers.get(key)
-            if footer is not None:
+            known = {key: footer for key in keys if (footer := self._footers.get(key)) is not None}
+            for key in known:
                 self._footers.move_to_end(key)
-                return footer
-        footer = read_footer(self._store, key, block.size_bytes)
+        missing = [(key, block.size_bytes) for key, block in zip(keys, blocks, strict=True) if key not in known]
+        if len(missing) > 1 and self._store.local_path("any") is None:
+            with ThreadPoolExecutor(min(READS_AT_ONCE, len(missing)), "footers") as threads:
+                read = list(threads.map(lambda wanted: read_footer(self._store, *wanted), missing))
+        else:
+            read = [read_footer(self._store, *wanted) for wanted in missing]
+        self._keep(read)
+        known |= {footer.key: footer for footer in read}
+        return [known[key] for key in keys]
+
+    def _keep(self, footers: Sequence[Footer]) -> None:
         with self._lock:
-            if key not in self._footers:
-                self._footers[key] = footer
-                self._bytes += footer.memory_bytes
+            for footer in footers:
+                if footer.key not in self._footers:
+                    self._footers[footer.key] = footer
+                    self._bytes += footer.memory_bytes
             while self._bytes > self._bytes_max and len(self._footers) > 1:
                 self._bytes -= self._footers.popitem(last=False)[1].memory_bytes
-        return footer

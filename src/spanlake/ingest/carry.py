@@ -1,75 +1,70 @@
-"""The CARRY record of the write-ahead log: which spans of old segments are still only in the log after a flush.
+"""What a flush leaves in the log: the CARRY record, and the number of a commit.
 
-A flush through segment N replaces every segment up to N, except for the spans of the traces that it carries. The record
-is written to a later segment before the flush is committed. After a crash it counts if the table has the commit of exactly N.
+A flush through segment N replaces all segments up to N in one table commit. The spans that it does not write, because their traces are
+still active, are first appended to the log again, as CARRY records of N in a later segment. So segments go as soon as the
+flush is committed, and after a crash there is no doubt: the commit's number says both that N was flushed and whether its CARRY
+records count. (Records of N without such a commit are of an attempt that failed: the spans are still in the segments up to N.)
 
-Body: `u64` N, `u64` number of traces, then per trace its id (two big-endian `u64`) and the oldest segment that holds live spans of it;
-little-endian but for the ids (docs/formats/wal.md).
+Body of a CARRY record: `u64` N, little-endian, then an OTLP ExportTraceServiceRequest (docs/formats/wal.md).
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spanlake.blocks.live import Carried
+from spanlake.blocks.wal import CARRY, PAYLOAD, Record
 from spanlake.model.errors import CorruptData
 from spanlake.model.spans import SpanBatch
+from spanlake.wire.otlp.encode import encode_otlp
 
-_TRACE = np.dtype([("high", ">u8"), ("low", ">u8"), ("segment", "<u8")])
+RECORD_SPANS = 1024  # per CARRY record, so that memory stays bounded whatever the spans hold
+_THROUGH = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
-class CarryRecord:
-    """The carried traces of the flush through segment `through`, sorted by id."""
+class Flushed:
+    """The last flush of a tenant that the table knows of this log: through which segment, and whether it carried spans."""
 
     through: int
-    traces: NDArray[np.void]  # _TRACE
+    carries: bool
 
     @property
-    def oldest_segment(self) -> int | None:
-        """The first segment that is still needed; None if nothing was carried."""
-        return int(self.traces["segment"].min()) if len(self.traces) else None
+    def commit_version(self) -> int:
+        """Its number as the version of the log in the table's transactions; grows with `through`."""
+        return 2 * self.through + self.carries
 
-    def keeps(self, batch: SpanBatch, segment: int) -> NDArray[np.bool_]:
-        """Which rows, read again from a replaced segment, were carried."""
-        if not len(self.traces) or not len(batch):
-            return np.zeros(len(batch), np.bool_)
-        ids = np.empty(len(batch), _TRACE)
-        ids["high"], ids["low"], ids["segment"] = batch.spans["trace_hi"], batch.spans["trace_lo"], 0
-        names = ids[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).view("V16")
-        own = self.traces[["high", "low"]].astype([("high", ">u8"), ("low", ">u8")]).view("V16")
-        order = np.argsort(own)
-        places = np.minimum(np.searchsorted(own, names, sorter=order), len(own) - 1)
-        found = order[places]
-        keeps: NDArray[np.bool_] = (own[found] == names) & (self.traces["segment"][found] <= segment)
-        return keeps
+    def misses(self, record: Record) -> bool:
+        """Whether the spans of a record of this log are not in the table. CorruptData for an unreadable CARRY record."""
+        if record.segment <= self.through:
+            return False
+        if record.kind == PAYLOAD:
+            return True
+        return record.kind == CARRY and self.carries and _carried_over(record) == self.through
 
 
-def make_record(through: int, carried: Carried | None) -> CarryRecord:
-    """The record of a flush that carries these rows."""
-    if carried is None:
-        return CarryRecord(through, np.empty(0, _TRACE))
-    spans = carried.batch.spans
-    rows = np.empty(len(spans), _TRACE)
-    rows["high"], rows["low"], rows["segment"] = spans["trace_hi"], spans["trace_lo"], carried.arrivals.segments
-    rows = rows[np.lexsort((rows["segment"], rows["low"], rows["high"]))]
-    first = np.ones(len(rows), np.bool_)
-    first[1:] = (rows["high"][1:] != rows["high"][:-1]) | (rows["low"][1:] != rows["low"][:-1])
-    return CarryRecord(through, rows[first])
+def flushed(commit_version: int | None) -> Flushed:
+    """The inverse of `commit_version`; None for a log that the table does not know."""
+    return Flushed(0, carries=False) if commit_version is None else Flushed(commit_version >> 1, carries=bool(commit_version & 1))
 
 
-def encode_record(record: CarryRecord) -> bytes:
-    return np.array([record.through, len(record.traces)], "<u8").tobytes() + record.traces.tobytes()
+def encode_carry(through: int, batch: SpanBatch) -> Iterator[bytes]:
+    """Bodies of the CARRY records of a flush that leaves out these rows."""
+    by_scope = np.argsort(batch.spans["scope"], kind="stable")
+    for begin in range(0, len(by_scope), RECORD_SPANS):
+        yield _THROUGH.pack(through) + encode_otlp(batch.take(by_scope[begin : begin + RECORD_SPANS]))
 
 
-def decode_record(body: bytes | memoryview) -> CarryRecord:
-    """The inverse of `encode_record`. CorruptData for a body of another shape."""
-    if len(body) < 16:
-        raise CorruptData(f"a CARRY record of {len(body)} bytes is too short")
-    through, count = np.frombuffer(body[:16], "<u8").tolist()
-    if len(body) != 16 + count * _TRACE.itemsize:
-        raise CorruptData(f"a CARRY record for {count} traces has {len(body)} bytes")
-    return CarryRecord(through, np.frombuffer(body[16:], _TRACE))
+def payload_of(record: Record) -> memoryview:
+    """The OTLP request in a record."""
+    return record.body[_THROUGH.size :] if record.kind == CARRY else record.body
+
+
+def _carried_over(record: Record) -> int:
+    if len(record.body) < _THROUGH.size:
+        raise CorruptData(f"the CARRY record at byte {record.offset} of segment {record.segment} has {len(record.body)} bytes")
+    through: int = _THROUGH.unpack_from(record.body)[0]
+    return through

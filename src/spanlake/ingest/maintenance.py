@@ -17,8 +17,8 @@ from spanlake.blocks.catalog import Block, Catalog, NewBlock, block_key
 from spanlake.blocks.compaction import expired_blocks, merge_blocks, plan_compactions
 from spanlake.blocks.file.writer import WrittenBlock
 from spanlake.blocks.footers import FooterCache
-from spanlake.ingest.flush import new_block
-from spanlake.ingest.pipeline import Pipeline
+from spanlake.ingest.flush import upload
+from spanlake.ingest.tenants import Tenants
 from spanlake.model.errors import CommitConflict, KeyMissing, SpanlakeError
 from spanlake.model.schema import ColumnType
 from spanlake.model.settings import BlockSettings, CompactionSettings
@@ -44,9 +44,9 @@ class Maintenance:
     """The maintenance of all tenants, in one thread."""
 
     def __init__(
-        self, pipeline: Pipeline, store: ObjectStore, catalog: Catalog, footers: FooterCache, *, settings: MaintenanceSettings
+        self, tenants: Tenants, store: ObjectStore, catalog: Catalog, footers: FooterCache, *, settings: MaintenanceSettings
     ) -> None:
-        self._pipeline = pipeline
+        self._tenants = tenants
         self._store = store
         self._catalog = catalog
         self._footers = footers
@@ -68,16 +68,23 @@ class Maintenance:
 
     def run_once(self, *, paced: bool = False) -> None:
         """One look at every tenant: expire, compact until nothing is worth it, delete dead files."""
-        for tenant in self._pipeline.tenants():
+        for tenant in self._tenants.names():
             try:
-                self._expire(tenant)
-                while not self._stopping.is_set() and self._compact_one(tenant, paced=paced):
-                    pass
-                grace = self._settings.compaction.delete_grace_seconds
-                self.counters.deleted_files += self._catalog.delete_dead_files(tenant, grace_seconds=grace)
-            except SpanlakeError as failure:
+                self._maintain(tenant, paced=paced)
+            except Exception as failure:  # noqa: BLE001 (whatever is wrong with one table, the others need their maintenance)
                 self.counters.failures += 1
-                _LOG.warning("maintenance of a tenant failed; it will be tried again", extra={"tenant": tenant, "reason": str(failure)})
+                unexpected = not isinstance(failure, (SpanlakeError, OSError))
+                fields = {"tenant": tenant, "reason": str(failure)}
+                _LOG.warning("maintenance of a tenant failed; it will be tried again", extra=fields, exc_info=unexpected)
+            if self._stopping.is_set():
+                return
+
+    def _maintain(self, tenant: str, *, paced: bool) -> None:
+        self._expire(tenant)
+        while not self._stopping.is_set() and self._compact_one(tenant, paced=paced):
+            pass
+        grace = self._settings.compaction.delete_grace_seconds
+        self.counters.deleted_files += self._catalog.delete_dead_files(tenant, grace_seconds=grace)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._settings.compaction.interval_seconds):
@@ -89,7 +96,7 @@ class Maintenance:
 
     def _expire(self, tenant: str) -> None:
         retention = self._settings.retention_by_tenant.get(tenant, self._settings.compaction.retention_seconds)
-        table = self._pipeline.refresh(tenant)
+        table = self._tenants.refresh(tenant)
         expired = expired_blocks(table, now_ns=self._settings.clock_ns(), retention_seconds=retention)
         if not expired:
             return
@@ -103,11 +110,11 @@ class Maintenance:
         self, tenant: str, *, add: Sequence[NewBlock], remove: Sequence[Block], columns: Mapping[str, ColumnType], reason: str
     ) -> None:
         change = partial(self._catalog.commit, tenant, add=add, remove=remove, columns=columns, writer=None, reason=reason)
-        self._pipeline.change_table(tenant, change)
+        self._tenants.change_table(tenant, change)
 
     def _compact_one(self, tenant: str, *, paced: bool) -> bool:
         """Merge the group that is most worth it; False if none is, or if another process was faster."""
-        table = self._pipeline.refresh(tenant)
+        table = self._tenants.refresh(tenant)
         groups = plan_compactions(table, self._settings.compaction, block_bytes_max=self._settings.blocks.block_bytes_max)
         if not groups:
             return False
@@ -140,9 +147,14 @@ class Maintenance:
 
     def _replace(self, tenant: str, blocks: tuple[Block, ...], written: WrittenBlock) -> None:
         arrived = blocks[0].path.rpartition("/")[2].partition("-")[0]
-        new = new_block(written, blocks[0].day, created_ms=self._settings.clock_ns() // 1_000_000, arrived=arrived)
-        self._store.put_file(block_key(tenant, new.path), written.path)
-        self._commit(tenant, add=[new], remove=list(blocks), columns=written.columns, reason="compact")
+        created_ms = self._settings.clock_ns() // 1_000_000
+        new = upload(self._store, tenant, written, blocks[0].day, created_ms=created_ms, arrived=arrived)
+        try:
+            self._commit(tenant, add=[new], remove=list(blocks), columns=written.columns, reason="compact")
+        except CommitConflict:
+            # For certain not in the table, as others have removed the blocks, so it need not wait until it counts as a stray.
+            self._store.delete([block_key(tenant, new.path)])
+            raise
         self.counters.compactions += 1
         self.counters.compacted_blocks += len(blocks)
         self.counters.compacted_spans += written.info.rows

@@ -77,6 +77,7 @@ class IngestSettings:
     cut_interval_seconds: float = setting(60.0, "longest time between cuts while there are live spans", least=0.05)
     trace_idle_seconds: float = setting(5.0, "a trace with a span younger than this is carried over a cut, to stay whole", least=0)
     trace_age_seconds: float = setting(300.0, "a trace live for longer than this is cut even when it is not idle", least=0)
+    tenants_max: int = setting(1000, "tenants that may have live spans at once; pushes of others get 429", least=1, most=100_000)
     value_depth_max: int = setting(30, "deepest nesting of arrays and maps in an attribute value", least=1, most=64)
 
 

@@ -55,18 +55,21 @@ class TraceFinder:
         raise AssertionError
 
     def _answer(self, tenant: str, view: LiveView, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
-        found: list[SpanBatch] = []
+        stored: dict[Block, SpanBatch] = {}
         inspected = 0
-        for block in in_order_of_arrival([block for block in view.table.blocks if _overlaps(block, time_range)]):
-            rows, read = find_trace(self.store, self.footers.get(tenant, block), *trace_id)
-            inspected += read
-            if rows is not None:
-                found.append(rows)
-        for batch in view.batches:
-            inspected += batch.spans.nbytes
-            rows_here = np.flatnonzero((batch.spans["trace_lo"] == trace_id[1]) & (batch.spans["trace_hi"] == trace_id[0]))
+        blocks = [block for block in view.table.blocks if _overlaps(block, time_range)]
+        for block, footer in zip(blocks, self.footers.get_all(tenant, blocks), strict=True):
+            if footer.trace_filter.may_have(*trace_id):
+                rows, read = find_trace(self.store, footer, *trace_id)
+                inspected += read
+                if rows is not None:
+                    stored[block] = rows
+        found = [stored[block] for block in in_order_of_arrival(list(stored))]
+        for live in view.rows:
+            inspected += live.marks.nbytes
+            rows_here = live.of_trace(*trace_id)
             if len(rows_here):
-                found.append(trim(batch.take(rows_here)))
+                found.append(trim(live.batch.take(rows_here)))
         if not found:
             return TraceAnswer(b"", 0, inspected_bytes=inspected)
         return bounded_answer(combine(found), bytes_max=self.settings.trace_bytes_max, inspected_bytes=inspected)
