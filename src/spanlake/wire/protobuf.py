@@ -14,16 +14,17 @@ from spanlake.model.kernel import inlined, inner, load8, load32, load64, store64
 BAD = -1
 VARINT, FIXED64, LEN, GROUP, END_GROUP, FIXED32 = range(6)
 TAG_MIN, TAG_MAX = 8, 0xFFFFFFFF  # field numbers begin at 1; tags have 32 bits
+LONG, SHORT = 70, 35  # bits that a varint may have on the wire: a number, and a tag or length. The official parsers agree.
 GROUP_DEPTH_MAX = 64
 HIGH_BITS = np.int64(-0x7F7F7F7F7F7F7F80)  # 0x8080808080808080
 
 
 @inner
-def read_varint(data: int, position: int, end: int) -> tuple[int, int]:
-    """(value as int64 bits, position behind it); position BAD if it is cut or longer than ten bytes."""
+def read_varint(data: int, position: int, end: int, bits: int) -> tuple[int, int]:
+    """(value as int64 bits, position behind it); position BAD if it is cut or longer than `bits`, LONG or SHORT."""
     value = 0
     shift = 0
-    while position < end and shift < 70:
+    while position < end and shift < bits:
         byte = load8(data + position)
         position += 1
         value |= (byte & 127) << shift
@@ -31,6 +32,13 @@ def read_varint(data: int, position: int, end: int) -> tuple[int, int]:
             return value, position
         shift += 7
     return 0, BAD
+
+
+@inner
+def read_tag(data: int, position: int, end: int) -> tuple[int, int]:
+    """(tag, position behind it); position BAD if it is cut, too long or too large, or of field 0."""
+    tag, position = read_varint(data, position, end, SHORT)
+    return (tag, position) if TAG_MIN <= tag <= TAG_MAX else (0, BAD)
 
 
 @inner
@@ -43,7 +51,7 @@ def skip_field(data: int, groups: int, tag: int, position: int, end: int) -> int
     while True:
         wire_type = tag & 7
         if wire_type == VARINT:
-            position = read_varint(data, position, end)[1]
+            position = read_varint(data, position, end, LONG)[1]
         elif wire_type == GROUP and depth < GROUP_DEPTH_MAX:
             store64(groups + 8 * depth, tag)
             depth += 1
@@ -54,14 +62,14 @@ def skip_field(data: int, groups: int, tag: int, position: int, end: int) -> int
         else:
             width = 8 if wire_type == FIXED64 else 4 if wire_type == FIXED32 else -1
             if wire_type == LEN:
-                width, position = read_varint(data, position, end)
+                width, position = read_varint(data, position, end, SHORT)
             if position == BAD or width < 0 or width > end - position:
                 return BAD
             position += width
         if depth == 0 or position == BAD:
             return position
-        tag, position = read_varint(data, position, end)
-        if position == BAD or tag < TAG_MIN or tag > TAG_MAX:
+        tag, position = read_tag(data, position, end)
+        if position == BAD:
             return BAD
 
 

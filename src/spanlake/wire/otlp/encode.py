@@ -4,8 +4,9 @@ The kernels write backwards, so that the length of every nested message is known
 size computation; what they write for each record is a table (`_PROGRAMS`), last field first. Rows come grouped: all rows of a
 ScopeSpans adjacent, all ScopeSpans of a ResourceSpans adjacent.
 
-Clients decode the result with generated code that dereferences sub-messages without a check, so `resource`, `scope` and `status` are
-always present, if need be empty (wire contract, section 1.3); all other fields with default values are absent.
+Clients decode the result with generated code that dereferences sub-messages without a check, so `resource`, `scope`, `status` and the
+`value` of an attribute are always present, if need be empty (wire contract, section 1.3); all other fields with default values are
+absent.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from spanlake.model.spans import ARRAY, DOUBLE, KVLIST, NULL, STRING, SpanBatch
 from spanlake.wire.protobuf import FIXED32, FIXED64, LEN, VARINT
 
 _FULL = -1
+_REST = (1 << 57) - 1  # what is left of 64 bits without the sign when seven are taken
 _MARGIN = 256  # free bytes that a field other than a string, and the headers around it, may rely on
 
 # The control block: addresses, in words.
@@ -116,14 +118,16 @@ _PROGRAMS = _programs()
 def put_varint(position: int, value: int) -> int:
     """Write a varint that ends at an address; returns where it begins."""
     width = 1
-    rest = (value >> 7) & 0x1FFFFFFFFFFFFFF
+    rest = (value >> 7) & _REST
     while rest != 0:
         width += 1
-        rest >>= 7
+        rest = rest >> 7
     position -= width
+    rest = value
     for i in range(width - 1):
-        store8(position + i, (value >> (7 * i)) & 127 | 128)
-    store8(position + width - 1, (value >> (7 * (width - 1))) & 127)
+        store8(position + i, rest & 127 | 128)
+        rest = (rest >> 7) & _REST
+    store8(position + width - 1, rest)
     return position
 
 

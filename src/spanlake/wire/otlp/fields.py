@@ -56,7 +56,20 @@ from spanlake.wire.otlp.schema import (
     UTF8,
     WHOLE,
 )
-from spanlake.wire.protobuf import BAD, FIXED32, FIXED64, GROUP_DEPTH_MAX, LEN, TAG_MAX, TAG_MIN, VARINT, is_utf8, read_varint, skip_field
+from spanlake.wire.protobuf import (
+    BAD,
+    FIXED32,
+    FIXED64,
+    GROUP_DEPTH_MAX,
+    LEN,
+    LONG,
+    SHORT,
+    VARINT,
+    is_utf8,
+    read_tag,
+    read_varint,
+    skip_field,
+)
 
 _OPEN_BYTES = 32  # an open message in the scratch: end, message, record, begin
 
@@ -128,11 +141,11 @@ def read_content(data: int, wire_type: int, position: int, end: int) -> tuple[in
     """(position behind, value, begin) of a field's content; for LEN the value is the length. BAD if it is cut or a group."""
     value = 0
     if wire_type == VARINT:
-        value, position = read_varint(data, position, end)
+        value, position = read_varint(data, position, end, LONG)
         return position, value, 0
     width = 8 if wire_type == FIXED64 else 4
     if wire_type == LEN:
-        value, position = read_varint(data, position, end)
+        value, position = read_varint(data, position, end, SHORT)
         width = value
     if position == BAD or width < 0 or width > end - position:
         return BAD, value, 0
@@ -187,8 +200,8 @@ def read_fields(data: int, out: int, message: int, record: int, position: int, e
             position = read_plain_attributes(data, out, plain_tag, position, end)
             if position != start:
                 continue
-        tag, position = read_varint(data, position, end)
-        if position == BAD or tag < TAG_MIN or tag > TAG_MAX:
+        tag, position = read_tag(data, position, end)
+        if position == BAD:
             return MALFORMED
         field = tag >> 3
         entry = load64(entries + FIELD_BYTES * field) if field < FIELDS else 0

@@ -40,15 +40,15 @@ from spanlake.wire.otlp.control import (
 )
 from spanlake.wire.otlp.fields import read_record
 from spanlake.wire.otlp.schema import EVENT, LINK, RESOURCE_SPANS, SCOPE_SPANS, SPAN
-from spanlake.wire.protobuf import BAD, LEN, TAG_MAX, TAG_MIN, read_varint, skip_field
+from spanlake.wire.protobuf import BAD, LEN, SHORT, read_tag, read_varint, skip_field
 
 
 @inner
 def next_child(data: int, groups: int, wanted: int, position: int, end: int) -> tuple[int, int, int]:
     """(reason, begin, end) of the next field `wanted` of an enclosing message, which has LEN fields up to `wanted`; begin BAD: no more."""
     while position < end:
-        tag, position = read_varint(data, position, end)
-        if position == BAD or tag < TAG_MIN or tag > TAG_MAX:
+        tag, position = read_tag(data, position, end)
+        if position == BAD:
             return MALFORMED, BAD, BAD
         if tag >> 3 <= wanted and tag & 7 != LEN:
             return WRONG_WIRE_TYPE, BAD, BAD
@@ -57,7 +57,7 @@ def next_child(data: int, groups: int, wanted: int, position: int, end: int) -> 
         if position == BAD:
             return MALFORMED, BAD, BAD
         if tag >> 3 == wanted:
-            return OK, read_varint(data, begin, end)[1], position
+            return OK, read_varint(data, begin, end, SHORT)[1], position
     return OK, BAD, end
 
 
