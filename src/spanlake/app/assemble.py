@@ -109,10 +109,11 @@ class System:
         begin = time.monotonic()
         try:
             # Imported here because it loads and compiles kernels: the listeners answer /ready meanwhile.
-            from spanlake.app.warmup import warm_kernels
+            from spanlake.app.warmup import is_warm, warm_kernels
 
-            self._waiting_for = "compiling kernels; only the first start of a version takes this long"
-            warm_kernels()
+            if not is_warm():
+                self._waiting_for = "compiling kernels; only the first start of a version takes this long"
+                warm_kernels()
             self._waiting_for = "replaying the write-ahead log"
             self.pipeline.start()
         except Exception as failure:  # noqa: BLE001 (whatever it was, /ready must tell)

@@ -12,15 +12,28 @@ from spanlake.blocks.file.writer import write_block
 from spanlake.blocks.memory.append import BatchBuffer
 from spanlake.blocks.memory.arrange import arrange
 from spanlake.blocks.memory.trim import trim
+from spanlake.model.kernel import cache_directory
 from spanlake.model.settings import BlockSettings
 from spanlake.objectstore.opening import open_store
 from spanlake.query.trace import combine
 from spanlake.wire.otlp.decode import decode_otlp
 from spanlake.wire.otlp.encode import encode_otlp
 
+_MARKER = "complete"
+
+
+def is_warm() -> bool:
+    """Whether every kernel of this version has been compiled into the cache, so that using one takes milliseconds."""
+    return (cache_directory() / _MARKER).exists()
+
 
 def warm_kernels() -> None:
-    """Run every kernel once. Takes seconds per kernel on the very first run, milliseconds afterwards."""
+    """Run every kernel once and leave a mark in the cache. Takes seconds per kernel on the very first run, milliseconds afterwards."""
+    _run_kernels()
+    (cache_directory() / _MARKER).touch()
+
+
+def _run_kernels() -> None:
     buffer = BatchBuffer()
     for number in range(2):
         buffer.append(decode_otlp(TraceTemplates(0, spans_per_payload=40).payload(number, 10**18)).batch)
