@@ -121,6 +121,16 @@ def _byte_swap(_typing: Any, _value: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+def _multiply_fold(_typing: Any, _left: Any, _right: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
+        high = builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
+        return builder.xor(high, builder.trunc(product, ir.IntType(64)))
+
+    return types.int64(types.int64, types.int64), generate
+
+
 load8: Callable[[int], int] = _memory_access(8, store=False)
 load32: Callable[[int], int] = _memory_access(32, store=False)
 load64: Callable[[int], int] = _memory_access(64, store=False)
@@ -131,3 +141,6 @@ store64: Callable[[int, int], None] = _memory_access(64, store=True)
 
 byte_swap: Callable[[int], int] = _intrinsic(_byte_swap)
 """`byte_swap(value: int64) -> int64`: the eight bytes in reverse order."""
+
+multiply_fold: Callable[[int, int], int] = _intrinsic(_multiply_fold)
+"""`multiply_fold(left: int64, right: int64) -> int64`: the halves of the 128-bit product of two unsigned numbers, xored."""

@@ -8,39 +8,39 @@ what it shows never changes afterwards.
 from __future__ import annotations
 
 import secrets
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spanlake.model.kernel import inlined, kernel, load8, load32, load64, store32, store64
+from spanlake.model.kernel import inlined, kernel, load8, load32, load64, multiply_fold, store32, store64
 from spanlake.model.spans import Strings
 
-_MULTIPLIER = -0x61C8864680B583EB  # 2^64 / golden ratio
-_ARENA, _ARENA_USED, _ARENA_SIZE, _OFFSETS, _LENGTHS, _USED, _CODES_MAX, _SLOTS, _SLOT_MASK, _SEED = range(10)
+_ARENA, _ARENA_USED, _ARENA_SIZE, _OFFSETS, _LENGTHS, _USED, _CODES_MAX, _SLOTS, _SLOT_MASK, _SEED, _SECRET = range(11)
 
 
 @inlined
-def _mix(value: int, word: int) -> int:
-    value = (value ^ word) * _MULTIPLIER
-    return value ^ ((value >> 29) & 0x7FFFFFFFF)
+def hash_bytes(address: int, length: int, seed: int, secret: int) -> int:
+    """A 64-bit hash of `length` bytes, 16 at a time (the construction of wyhash).
 
-
-@inlined
-def hash_bytes(address: int, length: int, seed: int) -> int:
-    """A seeded 64-bit hash of `length` bytes."""
-    value = _mix(seed, length)
+    With two random numbers that no sender knows there is no difference of texts that collides whatever the numbers are.
+    """
     end = address + length
-    if length >= 8:
-        while end - address > 8:
-            value = _mix(value, load64(address))
-            address += 8
-        return _mix(_mix(value, load64(end - 8)), seed)
-    if length >= 4:
-        return _mix(_mix(value, load32(address) | load32(end - 4) << 32), seed)
-    word = 0
-    for i in range(length):
-        word |= load8(address + i) << (8 * i)
-    return _mix(_mix(value, word), seed)
+    if length > 8:
+        while end - address > 16:
+            seed = multiply_fold(load64(address) ^ secret, load64(address + 8) ^ seed)
+            address += 16
+        first = load64(address if length <= 16 else end - 16)
+        last = load64(end - 8)
+    elif length >= 4:
+        first = load32(address)
+        last = load32(end - 4)
+    else:
+        first = last = 0
+        while address < end:
+            first = first << 8 | load8(address)
+            address += 1
+    return multiply_fold(multiply_fold(first ^ secret, last ^ seed) ^ secret, length ^ seed)
 
 
 @inlined
@@ -77,14 +77,14 @@ def copy_bytes(source: int, target: int, length: int) -> None:
 def intern_strings(data: int, offsets: int, lengths: int, count: int, pool: int, codes: int) -> int:
     """Intern `count` strings of a table; write their pool codes (int32). Returns how many were done before the pool was full."""
     arena, offset_of, length_of = load64(pool + 8 * _ARENA), load64(pool + 8 * _OFFSETS), load64(pool + 8 * _LENGTHS)
-    slots, mask, seed = load64(pool + 8 * _SLOTS), load64(pool + 8 * _SLOT_MASK), load64(pool + 8 * _SEED)
+    slots, mask = load64(pool + 8 * _SLOTS), load64(pool + 8 * _SLOT_MASK)
     used, arena_used = load64(pool + 8 * _USED), load64(pool + 8 * _ARENA_USED)
     codes_max, arena_size = load64(pool + 8 * _CODES_MAX), load64(pool + 8 * _ARENA_SIZE)
     index = 0
     while index < count:
         length = load32(lengths + 4 * index)
         source = data + load64(offsets + 8 * index)
-        hashed = hash_bytes(source, length, seed)
+        hashed = hash_bytes(source, length, load64(pool + 8 * _SEED), load64(pool + 8 * _SECRET))
         mark = (hashed >> 32) & 0xFFFFFFFF
         place = hashed & mask
         code = -1
@@ -118,10 +118,10 @@ def intern_strings(data: int, offsets: int, lengths: int, count: int, pool: int,
 @kernel
 def _rehash(pool: int, slots: int, mask: int) -> None:
     """Enter every code of the pool into a new, empty slot table."""
-    arena, seed = load64(pool + 8 * _ARENA), load64(pool + 8 * _SEED)
+    arena, seed, secret = load64(pool + 8 * _ARENA), load64(pool + 8 * _SEED), load64(pool + 8 * _SECRET)
     for code in range(load64(pool + 8 * _USED)):
         address = arena + load64(load64(pool + 8 * _OFFSETS) + 8 * code)
-        hashed = hash_bytes(address, load32(load64(pool + 8 * _LENGTHS) + 4 * code), seed)
+        hashed = hash_bytes(address, load32(load64(pool + 8 * _LENGTHS) + 4 * code), seed, secret)
         place = hashed & mask
         while load64(slots + 8 * place) != 0:
             place = (place + 1) & mask
@@ -136,8 +136,9 @@ class StringPool:
         self._offset = np.zeros(codes, np.int64)
         self._length = np.zeros(codes, np.int32)
         self._slots = np.zeros(2 * codes, np.int64)
-        self._control = np.zeros(10, np.int64)
-        self._control[_SEED] = secrets.randbits(63) if seed is None else seed
+        self._control = np.zeros(11, np.int64)
+        draw = secrets.randbits if seed is None else Random(seed).getrandbits
+        self._control[_SEED], self._control[_SECRET] = draw(63), draw(63)
         self._publish()
         nothing = Strings(np.empty(0, np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int32))
         assert self.intern(nothing).tolist() == [0]
