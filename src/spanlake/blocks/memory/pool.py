@@ -137,7 +137,7 @@ class StringPool:
         self._length = np.zeros(codes, np.int32)
         self._slots = np.zeros(2 * codes, np.int64)
         self._control = np.zeros(11, np.int64)
-        draw = secrets.randbits if seed is None else Random(seed).getrandbits
+        draw = secrets.randbits if seed is None else Random(seed).getrandbits  # noqa: S311 (a given seed is a test's)
         self._control[_SEED], self._control[_SECRET] = draw(63), draw(63)
         self._publish()
         nothing = Strings(np.empty(0, np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int32))
