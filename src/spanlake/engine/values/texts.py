@@ -1,0 +1,95 @@
+"""Strings: what a condition asks is asked of the dictionary, once per distinct string, and looked up by code.
+
+Regular expressions are RE2, anchored at both ends, and dot matches line breaks; order is that of the UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from spanlake.engine.values.parts import Mask
+from spanlake.model.scan import Texts
+from spanlake.traceql.ast import Operator
+
+_COMPARE = {
+    Operator.EQUAL: pc.equal,
+    Operator.NOT_EQUAL: pc.not_equal,
+    Operator.LESS: pc.less,
+    Operator.LESS_EQUAL: pc.less_equal,
+    Operator.GREATER: pc.greater,
+    Operator.GREATER_EQUAL: pc.greater_equal,
+}
+
+
+def anchored(pattern: str) -> str:
+    """The expression that matches a whole value."""
+    return f"^(?s:{pattern})$"
+
+
+def regex_problem(pattern: str) -> str | None:
+    """Why RE2 does not take a pattern, None if it does. For `traceql.check`."""
+    try:
+        pc.match_substring_regex(pa.array([""], pa.string()), pattern)
+        pc.match_substring_regex(pa.array([""], pa.string()), anchored(pattern))
+    except pa.ArrowInvalid as error:
+        return str(error).partition("\n")[0].removeprefix("Invalid regular expression: ")
+    return None
+
+
+def text_rows(texts: Texts, found: Mask) -> Mask:
+    """The rows whose string is marked in `found`, which is parallel to the dictionary."""
+    if not len(found):
+        return np.zeros(len(texts.valid), np.bool_)
+    return texts.valid & found.take(texts.codes, mode="clip")
+
+
+def compare_text(operator: Operator, texts: Texts, text: str) -> Mask:
+    """Where `string operator text` holds."""
+    return text_rows(texts, _mask(_COMPARE[operator](texts.dictionary, pa.scalar(text, texts.dictionary.type))))
+
+
+def match_text(texts: Texts, pattern: str, *, negated: bool) -> Mask:
+    """Where the whole string matches, or does not."""
+    found = _mask(pc.match_substring_regex(texts.dictionary, anchored(pattern)))
+    return text_rows(texts, ~found if negated else found)
+
+
+def text_in(texts: Texts, wanted: tuple[str, ...]) -> Mask:
+    """Where the string is one of the wanted ones."""
+    return text_rows(texts, _mask(pc.is_in(texts.dictionary, value_set=pa.array(wanted, texts.dictionary.type))))
+
+
+def _mask(found: pa.Array) -> Mask:
+    result: Mask = found.to_numpy(zero_copy_only=False).astype(np.bool_)
+    return result
+
+
+def compare_texts(operator: Operator, left: Texts, right: Texts) -> Mask:
+    """Where both have a string and `left operator right` holds: strings become their ranks among all strings of both dictionaries."""
+    both = left.valid & right.valid
+    if not both.any():
+        return both
+    ranks = ranked([left.dictionary, right.dictionary])
+    first = ranks[0].take(left.codes, mode="clip")
+    second = ranks[1].take(right.codes, mode="clip")
+    compare = {
+        Operator.EQUAL: np.equal,
+        Operator.NOT_EQUAL: np.not_equal,
+        Operator.LESS: np.less,
+        Operator.LESS_EQUAL: np.less_equal,
+        Operator.GREATER: np.greater,
+        Operator.GREATER_EQUAL: np.greater_equal,
+    }[operator]
+    result: Mask = both & compare(first, second)
+    return result
+
+
+def ranked(dictionaries: list[pa.Array]) -> list[NDArray[np.int64]]:
+    """Per dictionary the rank of each of its strings among the distinct strings of all, in byte order."""
+    every = pa.concat_arrays([dictionary.cast(pa.string()) for dictionary in dictionaries])
+    ranks: NDArray[np.int64] = pc.rank(every, sort_keys="ascending", tiebreaker="dense").to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.cumsum([len(dictionary) for dictionary in dictionaries])
+    return np.split(ranks, ends[:-1])
