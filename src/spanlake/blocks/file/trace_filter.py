@@ -38,7 +38,7 @@ def _insert(hashes: Any, salts: Any, words: Any) -> None:
             words[bucket + k] |= np.uint32(1) << (np.uint32(key * salts[k]) >> np.uint32(27))
 
 
-def _hash_traces(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def hash_traces(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """`hash_trace` of arrays."""
     scattered = low * np.uint64(_LOW_FACTOR)
     mixed = high * np.uint64(_HIGH_FACTOR) ^ scattered >> np.uint64(32) ^ scattered
@@ -64,5 +64,5 @@ class TraceFilter:
 def build_filter(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> TraceFilter:
     """The filter of a set of trace ids."""
     words = np.zeros(8 * max(1, -(-len(high) * BITS_PER_TRACE // 256)), np.uint32)
-    _insert(_hash_traces(np.ascontiguousarray(high), np.ascontiguousarray(low)), np.array(_SALTS, np.uint32), words)
+    _insert(hash_traces(np.ascontiguousarray(high), np.ascontiguousarray(low)), np.array(_SALTS, np.uint32), words)
     return TraceFilter(words)

@@ -1,0 +1,251 @@
+"""Where the spans of a tenant are: each block, and the live spans. A place gives its whole traces, and fragments of those it shares.
+
+Reading is divided into pieces of bounded size, functions that may run on any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spanlake.blocks.file.footer import BlockInfo
+from spanlake.blocks.file.reader import repeated
+from spanlake.blocks.file.rows import table_to_batch
+from spanlake.blocks.file.trace_filter import hash_traces
+from spanlake.blocks.memory.trim import trim
+from spanlake.blocks.scan.columns import TRACE_ID, leaves_of, read_columns, table_to_scan_batch, trace_bounds
+from spanlake.blocks.scan.layout import OVERFLOW, BlockLayout
+from spanlake.blocks.scan.memory import SERVICE, ArrangedSpans, MemoryScan
+from spanlake.blocks.scan.pruning import Pruner
+from spanlake.blocks.scan.trace_ids import Hashes, TraceIndex, index_traces, is_among
+from spanlake.model.scan import Field, Predicate, ScanBatch, ScanRequest, ScanStatistics
+from spanlake.model.spans import SpanBatch
+from spanlake.objectstore.store import ObjectStore
+
+PIECE_ROWS = 131_072
+"""Rows that are read and evaluated at once: enough to make what a batch costs anyway small, few enough to stay in memory."""
+
+Piece: TypeAlias = Callable[[ScanStatistics], ScanBatch | None]
+"""Reads some traces, or none. Each call may be on a thread of its own, with statistics of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Bounds over the traces of a place, nanoseconds since the epoch."""
+
+    trace_start_min_ns: int
+    trace_start_max_ns: int
+    trace_end_max_ns: int
+
+
+class Place(Protocol):
+    """A block or the live spans."""
+
+    @property
+    def times(self) -> Times: ...
+
+    def index(self) -> TraceIndex:
+        """The traces that are here."""
+        ...
+
+    def may_hold(self, predicate: Predicate, statistics: ScanStatistics) -> bool:
+        """Whether some span here can satisfy a predicate."""
+        ...
+
+    def pieces(self, request: ScanRequest, without: Hashes, statistics: ScanStatistics) -> list[Piece]:
+        """The traces that matter, but for those with one of these hashes."""
+        ...
+
+    def fragments(self, hashes: Hashes, fields: frozenset[Field], statistics: ScanStatistics) -> SpanBatch | None:
+        """The spans of some traces, with what the fields need."""
+        ...
+
+
+_FRAGMENT_LEAVES = (
+    TRACE_ID,
+    "span_id",
+    "parent_span_id",
+    "kind",
+    "start_ns",
+    "duration_ns",
+    "nested_left",
+    "scope_index",
+    "resource_index",
+    "name",
+)
+_FRAGMENT_ZEROS = {
+    "status_code": pa.int32(),
+    **dict.fromkeys(
+        ("flags", "dropped_attributes", "dropped_events", "dropped_links", "scope_dropped_attributes", "resource_dropped_attributes"),
+        pa.int64(),
+    ),
+    **dict.fromkeys(
+        ("trace_state", "status_message", "scope_name", "scope_version", "scope_schema_url", "resource_schema_url"), pa.string()
+    ),
+}
+_BATCH_INTRINSICS = ("status_code", "status_message", "trace_state", "scope_name", "scope_version")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """One block file."""
+
+    store: ObjectStore
+    pruner: Pruner
+    read_index: Callable[[], TraceIndex]
+
+    @property
+    def layout(self) -> BlockLayout:
+        return self.pruner.layout
+
+    @property
+    def info(self) -> BlockInfo:
+        return self.layout.footer.info
+
+    @property
+    def times(self) -> Times:
+        return Times(self.info.trace_start_min_ns, self.info.trace_start_max_ns, self.info.trace_end_max_ns)
+
+    def index(self) -> TraceIndex:
+        return self.read_index()
+
+    def may_hold(self, predicate: Predicate, statistics: ScanStatistics) -> bool:
+        return self.pruner.may_hold(predicate, statistics)
+
+    def pieces(self, request: ScanRequest, without: Hashes, statistics: ScanStatistics) -> list[Piece]:
+        statistics.blocks += 1
+        statistics.row_groups += len(self.info.row_groups)
+        groups = self.pruner.row_groups(request, statistics)
+        statistics.row_groups_skipped += len(self.info.row_groups) - len(groups)
+        statistics.blocks_skipped += not len(groups)
+        leaves = leaves_of(self.layout, request.fields)
+        return [partial(self._read, numbers, leaves, request, without) for numbers in self._runs(groups.tolist())]
+
+    def _runs(self, groups: Sequence[int]) -> list[list[int]]:
+        """Row groups of about PIECE_ROWS rows each."""
+        runs: list[list[int]] = []
+        rows = PIECE_ROWS
+        for number in groups:
+            if rows >= PIECE_ROWS:
+                runs.append([])
+                rows = 0
+            runs[-1].append(number)
+            rows += self.info.row_groups[number].rows
+        return runs
+
+    def _read(
+        self, groups: list[int], leaves: list[str], request: ScanRequest, without: Hashes, statistics: ScanStatistics
+    ) -> ScanBatch | None:
+        found = read_columns(self.store, self.layout, groups, leaves)
+        statistics.bytes += found.bytes_read
+        trace_first, high, low = trace_bounds(found.table)
+        wanted = _wanted_traces(high, low, request.traces, without)
+        table = found.table
+        if not wanted.all():
+            table = table.filter(pa.array(np.repeat(wanted, np.diff(trace_first))))
+        if not table.num_rows:
+            return None
+        statistics.rows += table.num_rows
+        statistics.traces += int(wanted.sum())
+        return table_to_scan_batch(table, self.layout, request.fields)
+
+    def fragments(self, hashes: Hashes, fields: frozenset[Field], statistics: ScanStatistics) -> SpanBatch | None:
+        groups = self.index().places_of(hashes).tolist()
+        if not groups:
+            return None
+        found = read_columns(self.store, self.layout, groups, self._fragment_leaves(fields))
+        statistics.bytes += found.bytes_read
+        trace_first, high, low = trace_bounds(found.table)
+        wanted = np.repeat(is_among(hash_traces(high, low), hashes), np.diff(trace_first))
+        table = found.table.filter(pa.array(wanted))
+        statistics.rows += table.num_rows
+        for name, kind in _FRAGMENT_ZEROS.items():
+            if name not in table.column_names:
+                table = table.append_column(name, repeated("" if kind == pa.string() else 0, kind, table.num_rows))
+        return table_to_batch(table)
+
+    def _fragment_leaves(self, fields: Iterable[Field]) -> list[str]:
+        """What a span batch with these fields is made of."""
+        needed = dict.fromkeys(_FRAGMENT_LEAVES)
+        for field in (*fields, Field("resource", SERVICE)):
+            if field.scope in ("event", "link"):
+                needed.update(dict.fromkeys(self.layout.leaves_under(f"{field.scope}s")))
+            elif field.scope != "intrinsic":
+                column = self.layout.column_of(field)
+                needed.update(dict.fromkeys([column] if column else []))
+                needed.update(dict.fromkeys(self.layout.leaves_under(OVERFLOW) if self.layout.in_overflow(field) else []))
+            elif field.name in _BATCH_INTRINSICS:
+                needed[field.name] = None
+        return list(needed)
+
+
+def _wanted_traces(
+    high: NDArray[np.uint64], low: NDArray[np.uint64], traces: frozenset[tuple[int, int]] | None, without: Hashes
+) -> NDArray[np.bool_]:
+    """Which traces are asked for and not left out."""
+    hashes = hash_traces(high, low) if len(without) or traces is not None else np.empty(0, np.uint64)
+    wanted = np.ones(len(high), np.bool_)
+    if traces is not None:
+        ids = np.array(sorted(traces), np.uint64).reshape(-1, 2)
+        wanted = is_among(hashes, np.sort(hash_traces(ids[:, 0].copy(), ids[:, 1].copy())))
+    return wanted & ~is_among(hashes, without) if len(without) else wanted
+
+
+class LivePlace:
+    """The live spans of one view, arranged."""
+
+    def __init__(self, spans: ArrangedSpans) -> None:
+        self._spans = spans
+        high, low = spans.trace_ids()
+        self._index = index_traces(high, low, np.arange(spans.traces, dtype=np.int32))
+
+    @property
+    def times(self) -> Times:
+        starts = self._spans.arrangement.trace_start_ns
+        ends = starts + self._spans.arrangement.trace_duration_ns
+        return Times(int(starts.min()), int(starts.max()), int(ends.max()))
+
+    def index(self) -> TraceIndex:
+        return self._index
+
+    def may_hold(self, predicate: Predicate, statistics: ScanStatistics) -> bool:
+        del predicate, statistics
+        return True
+
+    def pieces(self, request: ScanRequest, without: Hashes, statistics: ScanStatistics) -> list[Piece]:
+        del statistics
+        wanted = _wanted_traces(*self._spans.trace_ids(), request.traces, without)
+        pieces: list[Piece] = []
+        first_rows = self._spans.arrangement.trace_first
+        begin = 0
+        while begin < self._spans.traces:
+            end = int(np.searchsorted(first_rows, first_rows[begin] + PIECE_ROWS))
+            end = max(min(end, self._spans.traces), begin + 1)
+            if wanted[begin:end].any():
+                pieces.append(partial(self._read, begin, wanted[begin:end], request.fields))
+            begin = end
+        return pieces
+
+    def _read(self, begin: int, wanted: NDArray[np.bool_], fields: frozenset[Field], statistics: ScanStatistics) -> ScanBatch | None:
+        part = self._spans.part(begin, begin + len(wanted)).only(wanted)
+        statistics.rows += len(part.batch)
+        statistics.traces += part.traces
+        statistics.bytes += part.batch.spans.nbytes
+        return MemoryScan(part).batch(fields)
+
+    def fragments(self, hashes: Hashes, fields: frozenset[Field], statistics: ScanStatistics) -> SpanBatch | None:
+        del fields
+        traces = self._index.places_of(hashes)
+        if not len(traces):
+            return None
+        wanted = np.zeros(self._spans.traces, np.bool_)
+        wanted[traces] = True
+        part = self._spans.only(wanted)
+        statistics.rows += len(part.batch)
+        return trim(part.batch)

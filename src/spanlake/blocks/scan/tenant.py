@@ -1,0 +1,217 @@
+"""All spans of a tenant as sources of whole traces, newest first.
+
+Most traces lie in one place: a block, or the live spans. Those that lie in several (a late span, a trace longer than a cut) are left out
+of the scans of their places; their fragments are gathered, arranged by the rules of storage, and scanned from memory. Each such trace
+belongs to the *unit* of the place whose traces are oldest, because a trace starts no later than any of its fragments: so a unit's
+`newest_ns` bounds the start of every trace that it gives, and a search for the newest traces can stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spanlake.blocks.catalog import TableSnapshot
+from spanlake.blocks.compaction import in_order_of_arrival
+from spanlake.blocks.file.reader import Footer
+from spanlake.blocks.file.trace_filter import hash_trace
+from spanlake.blocks.footers import FooterCache
+from spanlake.blocks.live import LiveView
+from spanlake.blocks.scan.cache import BoundedCache
+from spanlake.blocks.scan.layout import BlockLayout, LeafValues
+from spanlake.blocks.scan.memory import MemoryScan, arranged
+from spanlake.blocks.scan.places import BlockPlace, LivePlace, Piece, Place
+from spanlake.blocks.scan.pruning import Pruner
+from spanlake.blocks.scan.trace_ids import Hashes, TraceIndex, is_among, read_trace_index, repeated_hashes
+from spanlake.model.scan import Predicate, ScanBatch, ScanRequest, ScanStatistics
+from spanlake.model.trace import TimeRange
+from spanlake.objectstore.store import ObjectStore
+
+SPLIT_TRACES_AT_ONCE = 4096
+_LAYOUT_BYTES = 1 << 16
+
+
+class ScanCaches:
+    """What scans remember of blocks and of the last view of each tenant. Thread-safe; one per process."""
+
+    def __init__(self, store: ObjectStore, footers: FooterCache, *, bytes_max: int) -> None:
+        self._store = store
+        self._footers = footers
+        self._layouts: BoundedCache[str, BlockLayout] = BoundedCache(bytes_max=bytes_max // 8)
+        self._values: BoundedCache[tuple[str, str], LeafValues] = BoundedCache(bytes_max=bytes_max // 4)
+        self._indexes: BoundedCache[str, TraceIndex] = BoundedCache(bytes_max=bytes_max // 2)
+        self._splits: BoundedCache[tuple[str, tuple[str, ...]], Hashes] = BoundedCache(bytes_max=bytes_max // 8)
+        self._live: dict[str, tuple[tuple[tuple[int, int], ...], LiveView, LivePlace]] = {}
+
+    @property
+    def memory_bytes(self) -> int:
+        caches = (self._layouts, self._values, self._indexes, self._splits)
+        return sum(cache.memory_bytes for cache in caches)
+
+    def block_places(self, table: TableSnapshot) -> list[BlockPlace]:
+        """The blocks in order of arrival."""
+        blocks = in_order_of_arrival(table.blocks)
+        return [self._block_place(footer) for footer in self._footers.get_all(table.tenant, blocks)]
+
+    def _block_place(self, footer: Footer) -> BlockPlace:
+        layout = self._layouts.get_or_make(footer.key, lambda: (BlockLayout(footer), _LAYOUT_BYTES))
+        return BlockPlace(self._store, Pruner(self._store, layout, self._values), partial(self._index, layout))
+
+    def _index(self, layout: BlockLayout) -> TraceIndex:
+        def read() -> tuple[TraceIndex, int]:
+            index = read_trace_index(self._store, layout)
+            return index, index.memory_bytes
+
+        return self._indexes.get_or_make(layout.footer.key, read)
+
+    def live_place(self, view: LiveView) -> LivePlace | None:
+        """The live spans; arranged once per view, None without any."""
+        batches = [live.batch for live in view.rows]
+        if not batches:
+            return None
+        # The addresses cannot be reused while the view that they are of is kept here.
+        mark = tuple((batch.spans.ctypes.data, len(batch)) for batch in batches)
+        known = self._live.get(view.table.tenant)
+        if known is not None and known[0] == mark:
+            return known[2]
+        place = LivePlace(arranged(batches))
+        self._live[view.table.tenant] = mark, view, place
+        return place
+
+    def split_hashes(self, tenant: str, blocks: Sequence[BlockPlace]) -> Hashes:
+        """The traces that lie in more than one of the blocks."""
+
+        def find() -> tuple[Hashes, int]:
+            hashes = repeated_hashes([block.index().hashes for block in blocks])
+            return hashes, hashes.nbytes + 100 * len(blocks)
+
+        return self._splits.get_or_make((tenant, tuple(block.layout.footer.key for block in blocks)), find)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A source of whole traces, none of which starts after `newest_ns`."""
+
+    name: str
+    newest_ns: int
+    place: Place
+    split: SplitTraces
+    own: Hashes  # the split traces that belong to this unit
+
+    def pieces(self, request: ScanRequest, statistics: ScanStatistics) -> list[Piece]:
+        """Functions that read the traces that matter, each of which may run on any thread."""
+        pieces: list[Piece] = []
+        if request.overlaps is None or _overlaps(self.place, request.overlaps):
+            pieces = self.place.pieces(request, self.split.hashes, statistics)
+        elif isinstance(self.place, BlockPlace):
+            statistics.blocks += 1
+            statistics.blocks_skipped += 1
+        return [*pieces, *self.split.pieces(self.own, request, statistics)]
+
+    def scan(self, request: ScanRequest, statistics: ScanStatistics) -> Iterator[ScanBatch]:
+        """`model.scan.SpanSource`; the split traces come last."""
+        for piece in self.pieces(request, statistics):
+            batch = piece(statistics)
+            if batch is not None:
+                yield batch
+
+
+def _overlaps(place: Place, time_range: TimeRange) -> bool:
+    return place.times.trace_start_min_ns < time_range.end_ns and place.times.trace_end_max_ns >= time_range.start_ns
+
+
+@dataclass(frozen=True, slots=True)
+class SplitTraces:
+    """The traces that lie in several places, which are in order of arrival."""
+
+    places: tuple[Place, ...]
+    hashes: Hashes
+
+    def homes(self) -> list[Hashes]:
+        """Per place, the split traces that belong to its unit: it is the one of their places whose traces are oldest."""
+        order = sorted(range(len(self.places)), key=lambda number: (self.places[number].times.trace_start_max_ns, number))
+        homes: list[Hashes] = [self.hashes[:0]] * len(self.places)
+        left = self.hashes
+        for number in order:
+            if not len(left):
+                break
+            here = is_among(left, self.places[number].index().hashes)
+            homes[number], left = left[here], left[~here]
+        return homes
+
+    def pieces(self, own: Hashes, request: ScanRequest, statistics: ScanStatistics) -> list[Piece]:
+        """Functions that gather those of the traces that matter."""
+        if request.traces is not None and len(own):
+            asked = np.array(sorted(hash_trace(high, low) for high, low in request.traces), np.uint64)
+            own = own[is_among(own, asked)]
+        if not len(own):
+            return []
+        own = own[self._may_matter(own, request, statistics)]
+        runs = [own[begin : begin + SPLIT_TRACES_AT_ONCE] for begin in range(0, len(own), SPLIT_TRACES_AT_ONCE)]
+        return [partial(self._gather, run, request) for run in runs]
+
+    def _may_matter(self, own: Hashes, request: ScanRequest, statistics: ScanStatistics) -> NDArray[np.bool_]:
+        """Which traces have, wherever it is, a span for each predicate of some conjunction, and overlap the range."""
+        member = np.array([is_among(own, place.index().hashes) for place in self.places])
+        matter = np.ones(len(own), np.bool_)
+        if request.overlaps is not None:
+            times = [place.times for place in self.places]
+            starts = np.array([time.trace_start_min_ns for time in times], np.int64)[:, None]
+            ends = np.array([time.trace_end_max_ns for time in times], np.int64)[:, None]
+            limits = np.iinfo(np.int64)
+            matter &= np.where(member, starts, limits.max).min(axis=0) < request.overlaps.end_ns
+            matter &= np.where(member, ends, limits.min).max(axis=0) >= request.overlaps.start_ns
+        if not request.any_of or not matter.any():
+            return matter
+        near = _any(member[:, matter], 1)
+        held: dict[Predicate, NDArray[np.bool_]] = {}
+        some = np.zeros(len(own), np.bool_)
+        for conjunction in request.any_of:
+            every = np.ones(len(own), np.bool_)
+            for predicate in conjunction:
+                if predicate not in held:
+                    may = [bool(near[i]) and place.may_hold(predicate, statistics) for i, place in enumerate(self.places)]
+                    held[predicate] = _any(member & np.array(may, np.bool_)[:, None], 0)
+                every &= held[predicate]
+            some |= every
+        return matter & some
+
+    def _gather(self, hashes: Hashes, request: ScanRequest, statistics: ScanStatistics) -> ScanBatch | None:
+        """The traces as one batch, fragments in order of arrival."""
+        found = (place.fragments(hashes, request.fields, statistics) for place in self.places)
+        fragments = [fragment for fragment in found if fragment is not None and len(fragment)]
+        if not fragments:
+            return None
+        whole = arranged(fragments)
+        statistics.split_traces += whole.traces
+        statistics.traces += whole.traces
+        return MemoryScan(whole).batch(request.fields)
+
+
+def _any(matrix: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+    return np.asarray(matrix.any(axis=axis))
+
+
+def units_of(caches: ScanCaches, view: LiveView) -> list[Unit]:
+    """The units of a view, the one with the newest traces first. KeyMissing if a block of the view is gone."""
+    blocks = caches.block_places(view.table)
+    live = caches.live_place(view)
+    places: tuple[Place, ...] = (*blocks, *([live] if live is not None else []))
+    hashes = caches.split_hashes(view.table.tenant, blocks)
+    if live is not None:
+        in_blocks = [block.index().hashes for block in blocks]
+        shared = [live.index().hashes[is_among(live.index().hashes, block)] for block in in_blocks]
+        hashes = np.unique(np.concatenate([hashes, *shared])) if shared else hashes
+    split = SplitTraces(places, hashes)
+    units = [
+        Unit(_name(place), place.times.trace_start_max_ns, place, split, own) for place, own in zip(places, split.homes(), strict=True)
+    ]
+    return sorted(units, key=lambda unit: (-unit.newest_ns, unit.name))
+
+
+def _name(place: Place) -> str:
+    return place.layout.footer.key if isinstance(place, BlockPlace) else "live"
