@@ -31,7 +31,8 @@ from spanlake.ingest.flush import Flusher
 from spanlake.ingest.maintenance import Maintenance, MaintenanceSettings
 from spanlake.ingest.pipeline import Pipeline
 from spanlake.ingest.tenants import Tenants
-from spanlake.model.settings import BlockSettings, CompactionSettings, IngestSettings, QuerySettings, StoreSettings
+from spanlake.model.settings import BlockSettings, CompactionSettings, IngestSettings, QuerySettings, StoreSettings, WalSettings
+from spanlake.model.spans import SpanBatch
 from spanlake.model.trace import TimeRange, TraceAnswer
 from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore
@@ -41,6 +42,9 @@ from spanlake.wire.otlp.decode import decode_otlp
 TENANT = "single-tenant"
 NOW_NS = 1_790_000_000_000_000_000
 MANY = IngestSettings(cut_spans=1_000_000_000, cut_interval_seconds=1e9, trace_idle_seconds=0)
+BLOCKS = BlockSettings(row_group_spans=64)
+COMPACTION = CompactionSettings(blocks_min=2)
+STORE = StoreSettings(attempts_max=2, backoff_first_seconds=0.001)
 Ids = tuple[int, int]
 
 
@@ -64,7 +68,12 @@ class Clock:
 
 def span(trace: int, number: int, *, parent: int = 0, **fields: Any) -> Span:
     """Span `number` of a trace, by default an internal one of a millisecond."""
-    own = {"name": f"operation {number}", "kind": 1, "start_time_unix_nano": NOW_NS + number, "end_time_unix_nano": NOW_NS + number + 10**6}
+    own: dict[str, Any] = {
+        "name": f"operation {number}",
+        "kind": 1,
+        "start_time_unix_nano": NOW_NS + number,
+        "end_time_unix_nano": NOW_NS + number + 10**6,
+    }
     ids = {"trace_id": trace.to_bytes(16), "span_id": number.to_bytes(8), "parent_span_id": parent.to_bytes(8) if parent else b""}
     attributes = fields.pop("attributes", {"number": number, "text": f"value {number % 7}"})
     return Span(**(own | ids | fields), attributes=[attribute(key, value) for key, value in attributes.items()])
@@ -73,7 +82,8 @@ def span(trace: int, number: int, *, parent: int = 0, **fields: Any) -> Span:
 def attribute(key: str, value: str | float | bool | bytes) -> KeyValue:
     """A string, integer, double, boolean or bytes attribute."""
     names = {str: "string_value", int: "int_value", float: "double_value", bool: "bool_value", bytes: "bytes_value"}
-    return KeyValue(key=key, value=AnyValue(**{names[type(value)]: value}))
+    known: dict[str, Any] = {names[type(value)]: value}
+    return KeyValue(key=key, value=AnyValue(**known))
 
 
 def request(*spans: Span, service: str = "shop") -> bytes:
@@ -95,17 +105,15 @@ class Node:
     root: Path
     data: str = ""
     ingest: IngestSettings = MANY
-    blocks: BlockSettings = BlockSettings(row_group_spans=64)
-    compaction: CompactionSettings = CompactionSettings(blocks_min=2)
-    store_settings: StoreSettings = StoreSettings(attempts_max=2, backoff_first_seconds=0.001)
+    blocks: BlockSettings = BLOCKS
+    compaction: CompactionSettings = COMPACTION
+    store_settings: StoreSettings = STORE
     wrap: Callable[[ObjectStore], ObjectStore] = lambda store: store
     calls: FileCalls | None = None
     clock: Clock = field(default_factory=Clock)
     log: str = "wal"
 
     def __post_init__(self) -> None:
-        from spanlake.model.settings import WalSettings
-
         self.store = self.wrap(open_store(self.data or str(self.root / "data"), self.store_settings))
         self.catalog = Catalog(self.store, self.store_settings, clock_ns=self.clock.now_ns)
         self.wal = open_wal(self.root / self.log, WalSettings(), calls=self.calls)
@@ -154,16 +162,19 @@ class Node:
 
     def live(self, tenant: str = TENANT) -> Counter[Ids]:
         """How many copies of each span are live."""
-        parts = [live.batch.spans for live in self.view(tenant).rows]
-        return Counter(((int(row["trace_hi"]) << 64) | int(row["trace_lo"]), int(row["span_id"])) for part in parts for row in part)
+        return live_ids(self.view(tenant))
 
     def stored(self, tenant: str = TENANT) -> Counter[Ids]:
         """How many copies of each span are in the blocks of the view."""
-        return Counter(ids for block in self.table(tenant).blocks for ids in self.block_ids(block_key(tenant, block.path)))
+        return self._stored(self.view(tenant))
 
     def copies(self, tenant: str = TENANT) -> Counter[Ids]:
-        """How many copies of each span there are."""
-        return self.live(tenant) + self.stored(tenant)
+        """How many copies of each span there are in one view."""
+        view = self.view(tenant)
+        return live_ids(view) + self._stored(view)
+
+    def _stored(self, view: LiveView) -> Counter[Ids]:
+        return Counter(ids for block in view.table.blocks for ids in self.block_ids(block_key(view.table.tenant, block.path)))
 
     def block_ids(self, key: str) -> list[Ids]:
         """(trace, span) of every row of a block."""
@@ -172,14 +183,23 @@ class Node:
         return [(int.from_bytes(trace), int.from_bytes(number)) for trace, number in pairs]
 
 
+def live_ids(view: LiveView) -> Counter[Ids]:
+    return Counter(ids for live in view.rows for ids in row_ids(live.batch))
+
+
+def row_ids(batch: SpanBatch) -> list[Ids]:
+    """(trace, span) of every row."""
+    columns = (batch.spans[name].tolist() for name in ("trace_hi", "trace_lo", "span_id"))
+    return [(high << 64 | low, number) for high, low, number in zip(*columns, strict=True)]
+
+
 def spans_in(data: TracesData) -> list[Span]:
     return [one for resource in data.resource_spans for scope in resource.scope_spans for one in scope.spans]
 
 
 def ids_in(payload: bytes) -> list[Ids]:
     """(trace, span) of every span in a request."""
-    spans = decode_otlp(payload).batch.spans
-    return [((int(row["trace_hi"]) << 64) | int(row["trace_lo"]), int(row["span_id"])) for row in spans]
+    return row_ids(decode_otlp(payload).batch)
 
 
 def carrying(seconds: float = 5.0) -> IngestSettings:

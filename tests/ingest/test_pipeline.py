@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from node import Node, carrying, numbers, once, span
 
 TRACE = 0xABCDEF

@@ -82,7 +82,7 @@ class Usage:
 
 
 class Generation:
-    """The spans between two cuts: those carried from the one before, then what was pushed. Guarded by the tenant's lock until it is sealed."""
+    """The spans between two cuts: those carried from the one before, then what was pushed. Guarded by the tenant's lock until sealed."""
 
     def __init__(self) -> None:
         self._carried: LiveRows | None = None

@@ -138,6 +138,7 @@ class Tenants:
             if sealed is not None and sealed.attempted and self._is_committed(tenant, sealed):
                 table = self._catalog.snapshot(tenant)
                 spans.publish(table, seconds=self._clock())
+                self.account(spans)
             else:
                 spans.publish_table(table)
             return table
