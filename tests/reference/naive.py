@@ -20,7 +20,6 @@ from naive_values import INT_MAX, INT_MIN, NUMERIC, Value, calculate, compare, d
 
 from spanlake.traceql import check, fold, format_field, format_scalar, parse
 from spanlake.traceql.ast import (
-    Aggregate,
     Coalesce,
     Count,
     FieldReference,
@@ -44,8 +43,8 @@ from spanlake.traceql.ast import (
     SpansetRelation,
     Stage,
     WrappedPipeline,
-    children,
 )
+from spanlake.traceql.format import format_stage
 
 Answer = dict[str, dict[str, Any]]
 SPANS_PER_SET_MAX = 100
@@ -69,8 +68,9 @@ def search_traces(query_text: str, traces: Iterable[Trace], *, overlaps_ns: tupl
     """Answer a search over whole traces. The answer names traces newest first, ties by id (B17)."""
     query = parse(query_text)
     check(query)
+    query = fold(query)
     assert isinstance(query.root, Pipeline)
-    mentions = mentions_of(fold(query))
+    mentions = mentions_of(query)
     found: list[tuple[Trace, list[Spanset]]] = []
     for trace in traces:
         if overlaps_ns is not None and not (trace.start_ns <= overlaps_ns[1] and trace.end_ns >= overlaps_ns[0]):
@@ -144,8 +144,7 @@ def select_spans(expression: SpansetExpression, trace: Trace, spans: tuple[Span,
         case SpansetFilter():
             return tuple(span for span in spans if holds(expression.condition, trace, span))
         case WrappedPipeline():
-            sets = run_pipeline(expression.pipeline, trace, [Spanset(spans)])
-            return _in_order(trace, [span for one in sets for span in one.spans])
+            return _spans_after(expression.pipeline, trace, spans)
         case SpansetLogical():
             sides = [select_spans(operand, trace, spans) for operand in expression.operands]
             union = _in_order(trace, [span for side in sides for span in side])
@@ -188,20 +187,33 @@ def _filter_by_scalar(stage: ScalarFilter, trace: Trace, spanset: Spanset) -> Sp
     left, right = (scalar_value(side, trace, spanset.spans) for side in (stage.left, stage.right))
     if not compare(stage.operator, left, right):
         return None
-    attached = [
-        (format_scalar(aggregate), scalar_value(aggregate, trace, spanset.spans))
-        for side in (stage.left, stage.right)
-        for aggregate in _aggregates(side)
-    ]
-    known = [(key, value) for key, value in attached if value is not None]
-    return Spanset(spanset.spans, (*spanset.attributes, *known))
+    attached = [pair for side in (stage.left, stage.right) for pair in _attached(side, trace, spanset.spans)]
+    return Spanset(spanset.spans, (*spanset.attributes, *attached))
 
 
-def _aggregates(scalar: ScalarExpression) -> list[ScalarExpression]:
-    """The aggregates in a scalar; one over a pipeline of its own stands for itself, as the same text means something else inside."""
-    if isinstance(scalar, Aggregate | ScalarPipeline):
-        return [scalar]
-    return [found for child in children(scalar) for found in _aggregates(child)]  # type: ignore[arg-type]
+def _attached(scalar: ScalarExpression, trace: Trace, spans: tuple[Span, ...]) -> list[tuple[str, Value]]:
+    """Every aggregate in a scalar with its key; the pipeline that one stands behind is part of the key."""
+    match scalar:
+        case Literal():
+            return []
+        case Count() | Reduction():
+            value = scalar_value(scalar, trace, spans)
+            return [] if value is None else [(format_scalar(scalar), value)]
+        case ScalarPipeline():
+            inner = _attached(scalar.result, trace, _spans_after(scalar.pipeline, trace, spans))
+            stages = " | ".join(format_stage(stage) for stage in scalar.pipeline.stages)
+            return [(f"({stages} | {key})", value) for key, value in inner]
+        case ScalarNegation():
+            return _attached(scalar.operand, trace, spans)
+        case ScalarBinary():
+            return _attached(scalar.left, trace, spans) + _attached(scalar.right, trace, spans)
+        case _:
+            assert_never(scalar)
+
+
+def _spans_after(pipeline: Pipeline, trace: Trace, spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """What a pipeline leaves of the spans, whatever groups it made."""
+    return _in_order(trace, [span for one in run_pipeline(pipeline, trace, [Spanset(spans)]) for span in one.spans])
 
 
 def scalar_value(scalar: ScalarExpression, trace: Trace, spans: tuple[Span, ...]) -> Value | None:
@@ -215,8 +227,7 @@ def scalar_value(scalar: ScalarExpression, trace: Trace, spans: tuple[Span, ...]
             values = [value_for(scalar.argument, trace, span) for span in spans]
             return reduce_values(scalar.reducer, [value for value in values if value is not None and value.type in NUMERIC])
         case ScalarPipeline():
-            left = run_pipeline(scalar.pipeline, trace, [Spanset(spans)])
-            return scalar_value(scalar.result, trace, _in_order(trace, [span for one in left for span in one.spans]))
+            return scalar_value(scalar.result, trace, _spans_after(scalar.pipeline, trace, spans))
         case ScalarNegation():
             return negate(scalar_value(scalar.operand, trace, spans))
         case ScalarBinary():
