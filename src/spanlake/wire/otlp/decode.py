@@ -28,6 +28,7 @@ REASON_TEXT = {
 """What a sender reads; `{reason}: {count}` pairs make up partial_success messages and metric labels."""
 
 _RECORDS = (SPAN, SCOPE, RESOURCE, EVENT, LINK, ATTR)
+_ROW_BYTES = (8, *(record.itemsize for record in _RECORDS), 4)
 _ALIGNMENT = 64
 
 
@@ -65,8 +66,9 @@ def decode_otlp(payload: bytes | memoryview, *, depth_max: int = 30) -> Decoded:
         arena, begins = _make_room(block, counted, len(data), factor)
         reason = walk_payload(address, out, len(data), 1)
         if reason == control.OK:
+            strings, tables = _filled(arena, begins, _rows(block))
             rejected = block[control.REJECTED // 8 : control.CONTROL_WORDS].tolist()
-            return Decoded(_batch(data, arena, begins, _rows(block)), _rejections(rejected))
+            return Decoded(SpanBatch(Strings(data, *strings), *tables), _rejections(rejected) if any(rejected) else ())
         factor *= 4
     raise InvalidInput(f"payload of {len(data)} bytes is not an OTLP ExportTraceServiceRequest: {REASON_TEXT[reason]}")
 
@@ -83,41 +85,30 @@ def _rows(block: NDArray[np.int64]) -> list[int]:
 def _make_room(block: NDArray[np.int64], counted: list[int], payload_bytes: int, factor: int) -> tuple[NDArray[np.uint8], list[int]]:
     """Memory for all tables, entered in the control block: exact for what was counted, else for ordinary density times `factor`.
 
-    Returns one array and where in it the strings' offsets, each table and the strings' lengths begin. Pages of it that stay untouched cost
-    no memory.
+    Returns one array and where in it each table begins, the lengths of the strings last. Pages of it that stay untouched cost no memory,
+    and the allocator hands an array of this size out again and again, so that few pages are new.
     """
     _, spans, scopes, resources, *_ = counted
     attrs = (payload_bytes // 24 + 16) * factor
     parts = (payload_bytes // 64 + 16) * factor
     strings = 2 * attrs + 2 * spans + 4 * (scopes + resources)
-    rows = (strings, spans, scopes, resources, parts, parts, attrs)
-    sizes = [8 * strings, *(count * record.itemsize for count, record in zip(rows[1:], _RECORDS, strict=True)), 4 * strings]
-    begins = [0]
-    for size in sizes:
-        begins.append(begins[-1] + (size + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT)
-    arena = np.empty(begins[-1], np.uint8)
+    capacities = (strings, spans, scopes, resources, parts, parts, attrs, strings)
+    begins, size = [], 0
+    for capacity, row_bytes in zip(capacities, _ROW_BYTES, strict=True):
+        begins.append(size)
+        size += capacity * row_bytes + _ALIGNMENT - 1 & -_ALIGNMENT
+    arena = np.empty(size, np.uint8)
     base = arena.ctypes.data
-    words = []
-    for number, capacity in enumerate(rows):
-        words += [base + begins[number], 0, capacity]
-    block[: control.LENGTHS // 8 + 1] = [*words, base + begins[control.TABLES]]
-    block[control.ROWS // 8] = 1  # string 0 is the empty one
-    block[control.REJECTED // 8 : control.CONTROL_WORDS] = 0
-    arena[begins[control.STRINGS] : begins[control.STRINGS] + 8] = 0
-    arena[begins[control.TABLES] : begins[control.TABLES] + 4] = 0
+    words = [word for begin, capacity in zip(begins, capacities, strict=True) for word in (base + begin, 0, capacity)]
+    block[: control.LENGTHS // 8 + 1] = words[: control.LENGTHS // 8 + 1]
     return arena, begins
 
 
-def _batch(data: NDArray[np.uint8], arena: NDArray[np.uint8], begins: list[int], rows: list[int]) -> SpanBatch:
-    """The filled parts of the arena as a batch."""
-
-    def view(number: int, count: int, record: np.dtype[np.void] | type[np.generic]) -> Records:
-        size = np.dtype(record).itemsize * count
-        return arena[begins[number] : begins[number] + size].view(record)
-
-    offset, length = view(control.STRINGS, rows[0], np.int64), view(control.TABLES, rows[0], np.int32)
-    tables = (view(number, rows[number], record) for number, record in enumerate(_RECORDS, control.SPANS))
-    return SpanBatch(Strings(data, offset, length), *tables)
+def _filled(arena: NDArray[np.uint8], begins: list[int], rows: list[int]) -> tuple[tuple[Records, Records], list[Records]]:
+    """The filled parts of an arena: the strings' offsets and lengths, and the tables of records."""
+    offsets, lengths = np.ndarray(rows[0], np.int64, arena, 0), np.ndarray(rows[0], np.int32, arena, begins[-1])
+    tables = [np.ndarray(count, record, arena, begin) for count, record, begin in zip(rows[1:], _RECORDS, begins[1:-1], strict=True)]
+    return (offsets, lengths), tables
 
 
 def _rejections(counts: list[int]) -> tuple[tuple[str, int], ...]:

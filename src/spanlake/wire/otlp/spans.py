@@ -17,11 +17,14 @@ from spanlake.wire.otlp.control import (
     BAD_TRACE_ID,
     EVENTS,
     FULL,
+    LENGTHS,
     LINKS,
     MALFORMED,
     NOTES,
     OK,
     PARENT_ID_NOTE,
+    REASONS,
+    REJECTED,
     RESOURCES,
     SCOPES,
     SCRATCH,
@@ -33,6 +36,7 @@ from spanlake.wire.otlp.control import (
     ZERO_SPAN_ID,
     ZERO_TRACE_ID,
     count,
+    fill,
     note,
     reject,
     set_count,
@@ -143,6 +147,15 @@ def read_owner(data: int, out: int, level: int, position: int, end: int) -> int:
     return reason
 
 
+@inner
+def begin_tables(out: int) -> None:
+    """String 0 is the empty one; nothing is refused yet."""
+    store64(table(out, STRINGS), 0)
+    store32(load64(out + LENGTHS), 0)
+    set_count(out, STRINGS, 1)
+    fill(out + REJECTED, 8 * REASONS)
+
+
 @kernel
 def walk_payload(data: int, out: int, end: int, reads: int) -> int:
     """Walk a payload of `end` bytes; count what is in it, or read it if `reads` is not 0. OK, FULL, or why it is malformed as a whole."""
@@ -153,6 +166,8 @@ def walk_payload(data: int, out: int, end: int, reads: int) -> int:
     scope_end = end
     resource_reason = OK
     reason = OK
+    if reads != 0:
+        begin_tables(out)
     while level >= 0:
         limit = end if level == 0 else resource_end if level == 1 else scope_end
         problem, begin, position = next_child(data, groups, 1 if level == 0 else 2, position, limit)
