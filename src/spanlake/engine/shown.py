@@ -39,9 +39,9 @@ def shown_column(frame: Frame, shown: Shown, rows: Rows) -> TypedColumn:
     child = np.arange(offsets[-1]) + np.repeat(children.offsets[rows] - offsets[:-1], counts)
     values = _tested(view_source(View(frame, rows[places], child, child), source), shown)
     found = np.flatnonzero(present(values))
-    first = np.full(len(rows), -1)
-    first[places[found][::-1]] = found[::-1]
-    return typed_column(take(values, first))
+    last = np.full(len(rows), -1)
+    np.maximum.at(last, places[found], found)
+    return typed_column(take(values, last))
 
 
 def _tested(values: Values, shown: Shown) -> Values:

@@ -1,21 +1,21 @@
 """min, max, sum and avg over numbers.
 
-All ints, floats and durations count, everything else is ignored. A group of one type keeps it (avg of ints is a float); of mixed types the
-result is a float. Sums are exact: an int or duration beyond 64 bits becomes a float. NaN is ignored by min and max, not by the others.
+All ints, floats and durations count, everything else is ignored. The least and the greatest keep their type (of equal numbers of different types
+an int comes before a duration before a float); sum and avg of a group of one type do too (avg of ints is a float), of mixed types they are
+floats. Sums are exact: an int or duration beyond 64 bits becomes a float. NaN is ignored by min and max, unless there is nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
-
 import numpy as np
 from numpy.typing import NDArray
 
 from spanlake.engine.values.compare import numeric_parts
+from spanlake.engine.values.numbers import compare_numbers
 from spanlake.engine.values.parts import Mask, Rows
 from spanlake.model.scan import Numbers, NumberType, Values
-from spanlake.traceql.ast import Reducer
+from spanlake.traceql.ast import Operator, Reducer
 
 _LOW_BITS = 32
 _INT = np.iinfo(np.int64)
@@ -86,31 +86,43 @@ def _merge_type(left: TypeState, right: TypeState) -> TypeState:
 
 def finish(state: NumberState, reducer: Reducer) -> Values:
     """One value per group; groups without a number have none."""
-    types_seen = sum((one.count > 0).astype(np.int64) for one in state.types.values()) + np.zeros(state.groups, np.int64)
-    parts: list[Numbers] = []
-    for number, one in state.types.items():
-        parts += _finish_type(number, one, reducer, (one.count > 0) & (types_seen == 1))
-    mixed = types_seen > 1
-    if mixed.any():
-        parts.append(Numbers(NumberType.FLOAT, mixed, _finish_mixed(list(state.types.values()), reducer)))
+    parts = _extremes(state, reducer) if reducer in {Reducer.MIN, Reducer.MAX} else _totals(state, reducer)
     return Values(state.groups, tuple(part for part in parts if part.valid.any()))
 
 
-def _finish_type(number: NumberType, state: TypeState, reducer: Reducer, valid: Mask) -> list[Numbers]:
-    match reducer:
-        case Reducer.MIN:
-            return [Numbers(number, valid, state.least)]
-        case Reducer.MAX:
-            return [Numbers(number, valid, state.greatest)]
-        case Reducer.SUM:
-            if number is NumberType.FLOAT:
-                return [Numbers(number, valid, state.total)]
-            fits, whole = _whole(state)
-            return [Numbers(number, valid & fits, whole), Numbers(NumberType.FLOAT, valid & ~fits, _sum(state))]
-        case Reducer.AVG:
-            return [_average(number, state, valid)]
-        case _:
-            assert_never(reducer)
+def _extremes(state: NumberState, reducer: Reducer) -> list[Numbers]:
+    """Per type where its number goes beyond those of the types before it: exact, so column by column."""
+    beyond = Operator.LESS if reducer is Reducer.MIN else Operator.GREATER
+    parts: list[Numbers] = []
+    for number in (NumberType.INT, NumberType.DURATION, NumberType.FLOAT):
+        one = state.types.get(number)
+        if one is None:
+            continue
+        values = one.least if reducer is Reducer.MIN else one.greatest
+        valid = one.count > 0
+        for before in parts:
+            valid = valid & (~before.valid | compare_numbers(beyond, values, before.values))
+        parts = [Numbers(before.type, before.valid & ~valid, before.values) for before in parts]
+        parts.append(Numbers(number, valid, values))
+    return parts
+
+
+def _totals(state: NumberState, reducer: Reducer) -> list[Numbers]:
+    types_seen = sum((one.count > 0).astype(np.int64) for one in state.types.values()) + np.zeros(state.groups, np.int64)
+    parts: list[Numbers] = []
+    for number, one in state.types.items():
+        valid = (one.count > 0) & (types_seen == 1)
+        parts += [_average(number, one, valid)] if reducer is Reducer.AVG else _total(number, one, valid)
+    if (types_seen > 1).any():
+        parts.append(Numbers(NumberType.FLOAT, types_seen > 1, _mixed_total(list(state.types.values()), reducer)))
+    return parts
+
+
+def _total(number: NumberType, state: TypeState, valid: Mask) -> list[Numbers]:
+    if number is NumberType.FLOAT:
+        return [Numbers(number, valid, state.total)]
+    fits, whole = _whole(state)
+    return [Numbers(number, valid & fits, whole), Numbers(NumberType.FLOAT, valid & ~fits, _sum(state))]
 
 
 def _average(number: NumberType, state: TypeState, valid: Mask) -> Numbers:
@@ -138,14 +150,7 @@ def _sum(state: TypeState) -> NDArray[np.float64]:
     return np.where(fits, whole.astype(np.float64), state.total * 2.0**_LOW_BITS + state.low)
 
 
-def _finish_mixed(states: list[TypeState], reducer: Reducer) -> NDArray[np.float64]:
-    if reducer in {Reducer.MIN, Reducer.MAX}:
-        function = np.fmin if reducer is Reducer.MIN else np.fmax
-        ends = [state.least if reducer is Reducer.MIN else state.greatest for state in states]
-        seen = [np.where(state.count > 0, end, np.nan) for state, end in zip(states, ends, strict=True)]
-        result: NDArray[np.float64] = function.reduce(seen)
-        return result
+def _mixed_total(states: list[TypeState], reducer: Reducer) -> NDArray[np.float64]:
     total = np.sum([_sum(state) for state in states], axis=0)
-    if reducer is Reducer.SUM:
-        return np.asarray(total, np.float64)
-    return np.asarray(total / np.maximum(np.sum([state.count for state in states], axis=0), 1), np.float64)
+    counts = np.sum([state.count for state in states], axis=0)
+    return np.asarray(total if reducer is Reducer.SUM else total / np.maximum(counts, 1), np.float64)

@@ -153,7 +153,8 @@ def map_numbers(values: Values, function: Callable[[Numbers], Numbers]) -> Value
     return Values(values.rows, tuple(function(part) for part in numeric_parts(values)))
 
 
-def combine_numbers(left: Values, right: Values, function: Callable[[Numbers, Numbers], Numbers]) -> Values:
+def combine_numbers(left: Values, right: Values, function: Callable[[Numbers, Numbers], list[Numbers]]) -> Values:
     """A function of the numbers of two columns; rows where one side is no number have no value."""
     pairs = ((first, second) for first in numeric_parts(left) for second in numeric_parts(right))
-    return Values(left.rows, tuple(function(first, second) for first, second in pairs if (first.valid & second.valid).any()))
+    found = (part for first, second in pairs if (first.valid & second.valid).any() for part in function(first, second))
+    return Values(left.rows, tuple(found))

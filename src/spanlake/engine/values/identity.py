@@ -20,7 +20,10 @@ Codes = NDArray[np.int64]
 
 
 def value_codes(values: Values) -> Codes:
-    """Per row a number >= 0 that two rows share if and only if their values are the same; 0 is for rows without a value."""
+    """Per row a number >= 0 that two rows share if and only if their values are the same.
+
+    0 is for rows without a value, and with one that TraceQL cannot hold.
+    """
     codes = np.zeros(values.rows, np.int64)
     used = 1
     for parts in _by_type(values.parts):
@@ -35,7 +38,7 @@ def _by_type(parts: Iterable[Part]) -> list[list[Any]]:
     """Parts of one type together, with those that hold no value left out."""
     found: dict[object, list[Part]] = {}
     for part in parts:
-        if part.valid.any():
+        if part.valid.any() and not isinstance(part, Opaque):
             found.setdefault(_type_of(part), []).append(part)
     return list(found.values())
 
@@ -68,10 +71,8 @@ def _codes(parts: list[Any], rows: list[NDArray[np.int64]]) -> list[Codes]:
             high, low = _joined(parts, rows, "high"), _joined(parts, rows, "low")
             ids = Ids(np.ones(len(high), np.bool_), high, low, parts[0].width)
             return _split(id_codes(ids).astype(np.int64), rows)
-        case Lists():
-            return _list_codes(parts, rows)
         case _:
-            return [np.zeros(len(place), np.int64) for place in rows]
+            return _list_codes(parts, rows)
 
 
 def _joined(parts: list[Any], rows: list[NDArray[np.int64]], column: str) -> NDArray[Any]:

@@ -66,7 +66,7 @@ def id_texts(ids: Ids) -> Texts:
     numbers = np.stack([ids.high[low], ids.low[low]], axis=1).astype(">u8")
     dictionary = hexadecimal(numbers, ids.width)
     if ids.width > SPAN_ID_BYTES:
-        dictionary = pc.utf8_ltrim(dictionary, "0")
+        dictionary = pc.replace_substring_regex(dictionary, "^0+(.)", r"\1")
     return Texts(ids.valid, codes, dictionary)
 
 

@@ -110,15 +110,28 @@ def negative(numbers: Numbers) -> Numbers:
         return Numbers(numbers.type, numbers.valid, -numbers.values)
 
 
-def arithmetic(operator: Operator, left: Numbers, right: Numbers) -> Numbers:
+def arithmetic(operator: Operator, left: Numbers, right: Numbers) -> list[Numbers]:
     """`left operator right` where both are valid; both types are NUMERIC."""
     valid = left.valid & right.valid
     with np.errstate(all="ignore"):
-        if left.type is NumberType.INT and right.type is NumberType.INT:
+        if left.type is NumberType.INT and right.type is NumberType.INT and operator is not Operator.POWER:
             values, defined = _integers(operator, left.values.astype(np.int64), right.values.astype(np.int64))
-            return Numbers(NumberType.INT, valid & defined, values)
+            return [Numbers(NumberType.INT, valid & defined, values)]
         floats = _FLOATS[operator](left.values.astype(np.float64), right.values.astype(np.float64))
-        return Numbers(NumberType.FLOAT, valid, floats)
+        if left.type is NumberType.INT and right.type is NumberType.INT:
+            exact = _has_integer_power(right.values, floats)
+            powers = np.power(left.values.astype(np.int64), np.where(exact, right.values, 0).astype(np.int64))
+            return [Numbers(NumberType.INT, valid & exact, powers), Numbers(NumberType.FLOAT, valid & ~exact, floats)]
+        return [Numbers(NumberType.FLOAT, valid, floats)]
+
+
+def _has_integer_power(exponent: Array, power: NDArray[np.float64]) -> Mask:
+    """Whether the power of an int is an int of 64 bits, given its rounded value.
+
+    Rounding does not matter: the only powers with an exponent above 1 that are as near to 2^63 as a float's error are those of two.
+    """
+    fits = (power >= -(2.0**63)) & (power < 2.0**63)
+    return (exponent >= 0) & (exponent < 64) & (fits | (exponent <= 1))
 
 
 _FLOATS: dict[Operator, Callable[[Any, Any], Any]] = {
@@ -132,7 +145,7 @@ _FLOATS: dict[Operator, Callable[[Any, Any], Any]] = {
 
 
 def _integers(operator: Operator, left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], Mask]:
-    """Results, and where there is one: not of a division by zero, nor of a power beyond 64 bits."""
+    """Results, and where there is one: not of a division by zero."""
     always = np.ones(len(left), np.bool_)
     match operator:
         case Operator.ADD | Operator.SUBTRACT | Operator.MULTIPLY:
@@ -142,9 +155,6 @@ def _integers(operator: Operator, left: NDArray[np.int64], right: NDArray[np.int
             quotient = left // divisor
             towards_zero = (left % divisor != 0) & ((left < 0) != (divisor < 0))
             return quotient + towards_zero, right != 0
-        case Operator.MODULO:
-            return np.fmod(left, np.where(right == 0, 1, right)), right != 0
         case _:
-            power = np.trunc(np.power(left.astype(np.float64), right.astype(np.float64)))
-            fits = np.isfinite(power) & (power >= -(2.0**63)) & (power < 2.0**63)
-            return np.where(fits, power, 0.0).astype(np.int64), fits
+            assert operator is Operator.MODULO
+            return np.fmod(left, np.where(right == 0, 1, right)), right != 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from spanlake.model.scan import Field, FieldScope, NumberType
 from spanlake.traceql.ast import Attribute, FieldReference, Intrinsic
-from spanlake.traceql.format import format_reference
 from spanlake.traceql.plan.nodes import Column, FirstOf, Source, TimeSinceStart, TraceId
 from spanlake.traceql.vocabulary import IntrinsicName, Scope
 
@@ -92,7 +91,7 @@ def shown_key(reference: FieldReference) -> tuple[str | None] | None:
         return (reference.name,)
     if reference.name in _NEVER_SHOWN:
         return None
-    return (None,) if reference.name is _I.NAME else (format_reference(reference),)
+    return (None,) if reference.name is _I.NAME else (str(reference.name),)
 
 
 def fields_of(source: Source) -> frozenset[Field]:

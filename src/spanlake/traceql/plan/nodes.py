@@ -246,7 +246,7 @@ class Shown:
     """A field that found spans show under `key` (None: as the name of the span).
 
     With `tests`, only where one of them holds, and of an array only the elements for which one holds; without, always. Of several events or
-    links, the value of the first that has one to show.
+    links, the value of the last that has one to show.
     """
 
     key: str | None

@@ -1,0 +1,8 @@
+"""Tests of the engine take their spans, queries and expected answers from the naive evaluator."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "reference"))
