@@ -97,6 +97,19 @@ def test_architecture_names_files_that_exist() -> None:
     assert [word for word in named if not any((place / word).exists() for place in places)] == []
 
 
+def test_architecture_names_every_package() -> None:
+    layers = FENCE.findall((ROOT / "ARCHITECTURE.md").read_text())[0][1]
+    packages = {path.parent.name for path in (ROOT / "src/spanlake").glob("*/__init__.py")}
+    assert packages == set(re.findall(r"\w+", " ".join(line[:33] for line in layers.splitlines())))
+
+
+def test_readme_names_every_benchmark() -> None:
+    measured = (ROOT / "README.md").read_text().partition("<!-- measured: begin")[2].partition("<!-- measured: end -->")[0]
+    assert sorted(set(re.findall(r"\(bench/(bench_\w+\.py)\)", measured))) == sorted(
+        path.name for path in (ROOT / "bench").glob("bench_*.py")
+    )
+
+
 # Monitoring
 
 
