@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from serving import serving
 
 from spanlake.app.assemble import build_system
 from spanlake.app.cli.main import build_parser
@@ -182,9 +183,6 @@ def test_readme_opens_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("program", [ROOT / "examples/otel_python.py", "README.md"])
 def test_sdk_examples_send_spans(program: Path | str, tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "tests/server"))
-    from serving import serving
-
     if isinstance(program, str):
         source = next(block for block in python_blocks(program) if "OTLPSpanExporter" in block)
         program = tmp_path / "readme.py"
