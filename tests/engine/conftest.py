@@ -1,8 +1,0 @@
-"""Tests of the engine take their spans, queries and expected answers from the naive evaluator."""
-
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "reference"))
