@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spanlake.blocks.memory.pool import StringPool
 from spanlake.model import layout as at
 from spanlake.model.kernel import inlined, kernel, load8, load32, load64, store32, store64
-from spanlake.model.spans import ATTR, BOOL, DOUBLE, EVENT, INT, LINK, NULL, RESOURCE, SCOPE, SPAN, Records, SpanBatch
+from spanlake.model.spans import ATTR, BOOL, DOUBLE, EVENT, INT, LINK, NULL, RESOURCE, SCOPE, SPAN, Records, SpanBatch, Strings
 
 TABLES = ("spans", "scopes", "resources", "events", "links", "attrs")
 RECORDS = (SPAN, SCOPE, RESOURCE, EVENT, LINK, ATTR)
@@ -96,14 +96,36 @@ def tables_of(batch: SpanBatch) -> tuple[Records, ...]:
     return batch.spans, batch.scopes, batch.resources, batch.events, batch.links, batch.attrs
 
 
-def _place(batch: SpanBatch, targets: Sequence[Records], shifts: Sequence[int], codes: NDArray[np.int32] | None) -> None:
-    """Copy a batch's records to `targets` (slices of equal lengths that follow `shifts` records) and rebase them there."""
-    addresses, rows = np.empty(6, np.int64), np.empty(6, np.int64)
-    for i, (source, target) in enumerate(zip(tables_of(batch), targets, strict=True)):
-        target.view(np.uint8)[:] = source.view(np.uint8)  # numpy copies records field by field, bytes in one go
-        addresses[i], rows[i] = target.ctypes.data, len(target)
-    moved = np.array(shifts, np.int64)
-    rebase(addresses.ctypes.data, rows.ctypes.data, moved.ctypes.data, 0 if codes is None else codes.ctypes.data)
+class _Room:
+    """Record arrays with room for more, and how much of each is filled. Filled records never change."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self._tables = [np.empty(size, record) for size, record in zip(rows, RECORDS, strict=True)]
+        self._bytes = [table.view(np.uint8) for table in self._tables]  # numpy copies records field by field, bytes in one go
+        self._addresses = [table.ctypes.data for table in self._tables]
+        self.filled = [0] * len(RECORDS)
+
+    def fits(self, batch: SpanBatch) -> bool:
+        sizes = zip(self.filled, tables_of(batch), self._tables, strict=True)
+        return all(filled + len(more) <= len(table) for filled, more, table in sizes)
+
+    def add(self, batch: SpanBatch, codes: NDArray[np.int32] | None) -> None:
+        """Copy a batch that fits to the end, with its string codes replaced by `codes[code]`."""
+        places, rows = [], []
+        for i, table in enumerate(tables_of(batch)):
+            begin = self.filled[i] * table.itemsize
+            if len(table):
+                self._bytes[i][begin : begin + table.nbytes] = table.view(np.uint8)
+            places.append(self._addresses[i] + begin)
+            rows.append(len(table))
+        plan = np.array([*places, *rows, *self.filled], np.int64)
+        address, width = plan.ctypes.data, 8 * len(RECORDS)
+        rebase(address, address + width, address + 2 * width, 0 if codes is None else codes.ctypes.data)
+        self.filled = [filled + more for filled, more in zip(self.filled, rows, strict=True)]
+
+    def batch(self, strings: Strings) -> SpanBatch:
+        """What is filled."""
+        return SpanBatch(strings, *(table[:filled] for table, filled in zip(self._tables, self.filled, strict=True)))
 
 
 def concatenate(batches: Sequence[SpanBatch], *, pool: StringPool | None = None) -> SpanBatch:
@@ -112,15 +134,10 @@ def concatenate(batches: Sequence[SpanBatch], *, pool: StringPool | None = None)
     assert batches
     if len(batches) == 1 and pool is None:
         return batches[0]
-    totals = [sum(len(table) for table in column) for column in zip(*(tables_of(batch) for batch in batches), strict=True)]
-    whole = [np.empty(total, record) for total, record in zip(totals, RECORDS, strict=True)]
-    begins = [0] * 6
+    room = _Room([sum(map(len, column)) for column in zip(*map(tables_of, batches), strict=True)])
     for batch in batches:
-        ends = [begin + len(table) for begin, table in zip(begins, tables_of(batch), strict=True)]
-        targets = [table[begin:end] for table, begin, end in zip(whole, begins, ends, strict=True)]
-        _place(batch, targets, begins, None if pool is None else pool.intern(batch.strings))
-        begins = ends
-    return SpanBatch(batches[-1].strings if pool is None else pool.view(), *whole)
+        room.add(batch, None if pool is None else pool.intern(batch.strings))
+    return room.batch(batches[-1].strings if pool is None else pool.view())
 
 
 def merge(batches: Sequence[SpanBatch]) -> SpanBatch:
@@ -159,18 +176,6 @@ def _gather(owners: Records, part: str, table: Records) -> Records:
     return table[index].copy()
 
 
-class _Chunk:
-    """Record arrays with room, and how much of each is filled."""
-
-    def __init__(self, rows: Sequence[int]) -> None:
-        self.tables = [np.empty(size, record) for size, record in zip(rows, RECORDS, strict=True)]
-        self.filled = [0] * len(RECORDS)
-
-    def fits(self, batch: SpanBatch) -> bool:
-        sizes = zip(self.filled, tables_of(batch), self.tables, strict=True)
-        return all(filled + len(more) <= len(table) for filled, more, table in sizes)
-
-
 class BatchBuffer:
     """An append-only store of spans over one pool. One writer; `chunks()` is a consistent view for any thread that the writer's lock
     lets in, and stays valid for ever."""
@@ -178,7 +183,7 @@ class BatchBuffer:
     def __init__(self, *, chunk_spans: int = 65_536) -> None:
         self.pool = StringPool()
         self._chunk_spans = chunk_spans
-        self._chunks: list[_Chunk] = []
+        self._chunks: list[_Room] = []
         self.spans = 0
 
     @property
@@ -193,11 +198,8 @@ class BatchBuffer:
         """Copy a batch to the end."""
         codes = self.pool.intern(batch.strings)
         if not self._chunks or not self._chunks[-1].fits(batch):
-            self._chunks.append(_Chunk(self._chunk_sizes(batch)))
-        chunk = self._chunks[-1]
-        targets = [table[n : n + len(more)] for table, n, more in zip(chunk.tables, chunk.filled, tables_of(batch), strict=True)]
-        _place(batch, targets, chunk.filled, codes)
-        chunk.filled = [n + len(more) for n, more in zip(chunk.filled, targets, strict=True)]
+            self._chunks.append(_Room(self._chunk_sizes(batch)))
+        self._chunks[-1].add(batch, codes)
         self.spans += len(batch)
 
     def _chunk_sizes(self, batch: SpanBatch) -> list[int]:
@@ -209,10 +211,7 @@ class BatchBuffer:
     def chunks(self) -> list[SpanBatch]:
         """What has been appended, oldest first, as batches that share the pool's present strings."""
         strings = self.pool.view()
-        return [
-            SpanBatch(strings, *(table[:filled] for table, filled in zip(chunk.tables, chunk.filled, strict=True)))
-            for chunk in self._chunks
-        ]
+        return [chunk.batch(strings) for chunk in self._chunks]
 
 
 assert [field.name for field in fields(SpanBatch)][1:] == list(TABLES)

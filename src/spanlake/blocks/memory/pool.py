@@ -135,11 +135,13 @@ class StringPool:
         self._arena = np.empty(bytes_, np.uint8)
         self._offset = np.zeros(codes, np.int64)
         self._length = np.zeros(codes, np.int32)
-        self._slots = np.zeros(2 * codes, np.int64)
+        self._slots = np.zeros(0, np.int64)
         self._control = np.zeros(11, np.int64)
+        self._address = self._control.ctypes.data
         draw = secrets.randbits if seed is None else Random(seed).getrandbits  # noqa: S311 (a given seed is a test's)
         self._control[_SEED], self._control[_SECRET] = draw(63), draw(63)
         self._publish()
+        self._enter_all(np.zeros(2 * codes, np.int64))
         nothing = Strings(np.empty(0, np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int32))
         assert self.intern(nothing).tolist() == [0]
 
@@ -161,10 +163,10 @@ class StringPool:
         count = len(strings)
         codes = np.empty(count, np.int32)
         data, offset, length = strings.data, np.ascontiguousarray(strings.offset), np.ascontiguousarray(strings.length)
+        texts, offsets, lengths, out = (array.ctypes.data for array in (data, offset, length, codes))
         done = 0
         while True:
-            rest = [array[done:].ctypes.data for array in (offset, length, codes)]
-            done += intern_strings(data.ctypes.data, rest[0], rest[1], count - done, self._control.ctypes.data, rest[2])
+            done += intern_strings(texts, offsets + 8 * done, lengths + 4 * done, count - done, self._address, out + 4 * done)
             if done == count:
                 return codes
             self._grow(int(length[done]))
@@ -182,10 +184,13 @@ class StringPool:
             self._length = np.concatenate([self._length, np.zeros(extra, np.int32)])
         self._publish()
         if 2 * len(self._offset) > len(self._slots):
-            slots = np.zeros(2 * len(self._slots), np.int64)
-            _rehash(self._control.ctypes.data, slots.ctypes.data, len(slots) - 1)
-            self._slots = slots
-            self._publish()
+            self._enter_all(np.zeros(2 * len(self._slots), np.int64))
+
+    def _enter_all(self, slots: NDArray[np.int64]) -> None:
+        """Take an empty table of slots into use."""
+        _rehash(self._address, slots.ctypes.data, len(slots) - 1)
+        self._slots = slots
+        self._publish()
 
     def _publish(self) -> None:
         control = self._control
