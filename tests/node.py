@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-import io
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -40,7 +41,7 @@ from spanlake.query.trace import TraceFinder
 from spanlake.wire.otlp.decode import decode_otlp
 
 TENANT = "single-tenant"
-NOW_NS = 1_790_000_000_000_000_000
+NOW_NS = time.time_ns() // (3600 * 10**9) * 3600 * 10**9  # near the present, as the Delta library goes by the system's clock
 MANY = IngestSettings(cut_spans=1_000_000_000, cut_interval_seconds=1e9, trace_idle_seconds=0)
 BLOCKS = BlockSettings(row_group_spans=64)
 COMPACTION = CompactionSettings(blocks_min=2)
@@ -178,7 +179,8 @@ class Node:
 
     def block_ids(self, key: str) -> list[Ids]:
         """(trace, span) of every row of a block."""
-        columns = pq.read_table(io.BytesIO(self.store.get(key)), columns=["trace_id", "span_id"]).to_pydict()
+        file = pq.ParquetFile(pa.BufferReader(self.store.get(key)))
+        columns = file.read(columns=["trace_id", "span_id"], use_threads=False).to_pydict()
         pairs = zip(columns["trace_id"], columns["span_id"], strict=True)
         return [(int.from_bytes(trace), int.from_bytes(number)) for trace, number in pairs]
 

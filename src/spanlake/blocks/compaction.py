@@ -29,39 +29,40 @@ from spanlake.model.spans import SpanBatch
 from spanlake.objectstore.store import ObjectStore
 
 WINDOW_ROW_GROUPS = 4  # row groups that a merge writes at once
+OPEN_ROW_GROUPS_MAX = 8  # row groups' worth of rows that a merge may hold besides: the first of each block
 SIZE_TIER = 4.0  # blocks within this factor of one another count as similar
+SMALL_BYTES = 1 << 20  # and so do all blocks smaller than this
 
 
-def plan_compactions(table: TableSnapshot, settings: CompactionSettings, *, block_bytes_max: int) -> list[tuple[Block, ...]]:
-    """Groups of blocks worth merging, most useful first: at least `blocks_min` of one day and of similar size.
+def plan_compactions(table: TableSnapshot, settings: CompactionSettings, blocks: BlockSettings) -> list[tuple[Block, ...]]:
+    """Groups of blocks worth merging, most blocks first: at least `blocks_min` of one day and of similar size.
 
     Merging equals keeps the work logarithmic: a span is rewritten once per tier of sizes. A group's total stays below the
-    greatest block size.
+    greatest block size, and its blocks are so few that a merge stays within its memory.
     """
-    groups: list[tuple[Block, ...]] = []
     by_day: dict[date | None, list[Block]] = {}
     for block in table.blocks:
         by_day.setdefault(block.day, []).append(block)
-    for blocks in by_day.values():
-        groups.extend(_similar(sorted(blocks, key=lambda block: (block.size_bytes, block.path)), settings.blocks_min, block_bytes_max))
+    groups = [group for own in by_day.values() for group in _similar(own, blocks) if len(group) >= settings.blocks_min]
     return sorted(groups, key=len, reverse=True)
 
 
-def _similar(blocks: Sequence[Block], blocks_min: int, bytes_max: int) -> Iterator[tuple[Block, ...]]:
-    """Runs of similar size in blocks sorted by size."""
-    begin = 0
-    while begin < len(blocks):
-        end = begin
-        total = 0
-        while end < len(blocks) and total + blocks[end].size_bytes <= bytes_max:
-            if blocks[end].size_bytes > max(SIZE_TIER * blocks[begin].size_bytes, 1 << 20):
-                break
-            total += blocks[end].size_bytes
-            end += 1
-        if end - begin >= blocks_min:
-            # In order of arrival: the first of two duplicates wins, and siblings keep their order.
-            yield in_order_of_arrival(blocks[begin:end])
-        begin = max(end, begin + 1)
+def _similar(blocks: Sequence[Block], settings: BlockSettings) -> Iterator[tuple[Block, ...]]:
+    """Runs of similar size, each in order of arrival: the first of two duplicates wins, and siblings keep their order."""
+    run: list[Block] = []
+    bytes_sum = open_rows = 0
+    for block in sorted(blocks, key=lambda block: (block.size_bytes, block.path)):
+        open_row_group = min(block.rows, settings.row_group_spans)
+        fits = bytes_sum + block.size_bytes <= settings.block_bytes_max
+        fits = fits and open_rows + open_row_group <= OPEN_ROW_GROUPS_MAX * settings.row_group_spans
+        if run and not (fits and block.size_bytes <= max(SIZE_TIER * run[0].size_bytes, SMALL_BYTES)):
+            yield in_order_of_arrival(run)
+            run, bytes_sum, open_rows = [], 0, 0
+        run.append(block)
+        bytes_sum += block.size_bytes
+        open_rows += open_row_group
+    if run:
+        yield in_order_of_arrival(run)
 
 
 def in_order_of_arrival(blocks: Sequence[Block]) -> tuple[Block, ...]:

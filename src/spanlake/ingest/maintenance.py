@@ -115,7 +115,7 @@ class Maintenance:
     def _compact_one(self, tenant: str, *, paced: bool) -> bool:
         """Merge the group that is most worth it; False if none is, or if another process was faster."""
         table = self._tenants.refresh(tenant)
-        groups = plan_compactions(table, self._settings.compaction, block_bytes_max=self._settings.blocks.block_bytes_max)
+        groups = plan_compactions(table, self._settings.compaction, self._settings.blocks)
         if not groups:
             return False
         try:
