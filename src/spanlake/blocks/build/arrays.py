@@ -95,13 +95,13 @@ def attribute_fields(attrs: Records, pool: PoolArrays) -> list[pa.Array]:
     is_text, is_other = types == STRING, (types == ARRAY) | (types == KVLIST) | (types == BYTES)
     codes = np.where(is_text | is_other, values, 0)
     fields = [
-        pool.take(attrs["key"], pa.string()),
+        pool.dictionary(attrs["key"]),
         numbers(types.astype(np.int32)),
-        pool.take(codes, pa.string(), is_text),
+        pool.dictionary(codes, is_text),
         numbers(values, types == INT),
         numbers(values.view(np.float64), types == DOUBLE),
         booleans(values, types == BOOL),
-        pool.take(codes, pa.binary(), is_other),
+        pool.dictionary(codes, is_other, kind=pa.binary()),
     ]
     assert len(fields) == len(ATTRIBUTE)
     return fields

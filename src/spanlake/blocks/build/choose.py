@@ -57,11 +57,11 @@ class Column:
 
 
 @kernel
-def count_keys(firsts: Any, lengths: Any, weights: Any, attrs: Any, scope: int, slot: Any, codes: Any, counts: Any, found: int) -> int:
-    """Add `weights[i]` to the count of each attribute in [firsts[i], firsts[i] + lengths[i]). Returns the number of slots in use.
-
-    A key that an owner has twice counts twice. `slot`, `codes`, `counts` as in KeyCounts.
-    """
+def count_keys(owners: Any, attrs: Any, scope: int, counted: Any, found: int) -> int:
+    """Add the owners' attribute keys to the counts. owners: first and number of the attributes of each, and how often it counts; counted:
+    the arrays of KeyCounts, of which `found` slots are in use. Returns how many are then. A key that an owner has twice counts twice."""
+    firsts, lengths, weights = owners
+    slot, codes, counts = counted
     for i in range(len(firsts)):
         for j in range(firsts[i], firsts[i] + lengths[i]):
             key = attrs[j].key
@@ -89,7 +89,7 @@ def count_attributes(batch: SpanBatch) -> KeyCounts:
     owners = ((spans, np.ones(len(spans), np.int64)), (batch.resources, per_resource), (batch.scopes, per_scope))
     for scope, (records, weights) in enumerate(owners):
         firsts, lengths = np.ascontiguousarray(records["attr_first"]), np.ascontiguousarray(records["attr_count"])
-        found = count_keys(firsts, lengths, weights, batch.attrs, scope, slot, codes, counts, found)
+        found = count_keys((firsts, lengths, weights), batch.attrs, scope, (slot, codes, counts), found)
     return KeyCounts(slot, codes[:found], counts[:found])
 
 
@@ -132,13 +132,18 @@ def choose_columns(
         if kind is None:
             if room_in_table <= 0 or _countable(info) * 500 < rows:
                 continue
-            kind = max(COLUMN_TYPES, key=lambda kind: info.spans.get(kind, 0))
+            kind = most_frequent_type(info)
         if not info.spans.get(kind, 0):
             continue
         room_in_table -= name not in table
         spellings[column_fold(name)] = name
         chosen.append(Column(name, info.scope, info.key, kind))
     return tuple(sorted(chosen, key=lambda column: column.name))
+
+
+def most_frequent_type(info: KeyInfo) -> ColumnType:
+    """The column type that most values of the key have; the first of `ColumnType` among equals."""
+    return max(COLUMN_TYPES, key=lambda kind: info.spans.get(kind, 0))
 
 
 def _countable(info: KeyInfo) -> int:

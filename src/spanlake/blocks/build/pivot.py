@@ -14,6 +14,7 @@ from spanlake.model.kernel import kernel
 from spanlake.model.spans import SpanBatch
 
 NO_COLUMN = -1
+PASSED_OVER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +42,37 @@ class Pivoted:
 
 
 @kernel
-def pivot_attributes(firsts: Any, lengths: Any, attrs: Any, column_of: Any, types: Any, values: Any, valid: Any, rest: Any) -> int:
-    """Spread attributes over columns. column_of: per string code, the column of that key or NO_COLUMN; types: per column.
+def pivot_attributes(owners: Any, attrs: Any, columns: Any, target: Any) -> int:
+    """Spread attributes over columns. owners: first and number of the attributes of each; columns: (per string code, the column of that
+    key or NO_COLUMN; per column, its OTLP type).
 
-    Writes `values` and `valid` ([column, owner], valid begins zero) and `rest` (int32[2, attributes]: owner, attribute) for
-    attributes without a column, of another type than their column's, or repeated. Returns the length of `rest`.
+    Writes to target (values, valid, rest): [column, owner] the first two, of which valid begins zero; the rest, int32[2, attributes], has
+    owner and attribute of the others: without a column, or not the first of their key, or of another type than their column's. A key whose first value is in the rest has
+    its further values there too, so that reading columns before the rest keeps their order. Returns the length of `rest`.
     """
+    firsts, lengths = owners
+    column_of, types = columns
+    values, valid, rest = target
     left = 0
     for i in range(len(firsts)):
+        passed_over = 0
         for j in range(firsts[i], firsts[i] + lengths[i]):
             column = column_of[attrs[j].key]
-            if column >= 0 and types[column] == attrs[j].type and valid[column, i] == 0:
-                values[column, i] = attrs[j].value
-                valid[column, i] = 1
-            else:
-                rest[0, left] = i
-                rest[1, left] = j
-                left += 1
+            if column >= 0 and valid[column, i] == 0:
+                if types[column] == attrs[j].type:
+                    values[column, i] = attrs[j].value
+                    valid[column, i] = 1
+                    continue
+                valid[column, i] = PASSED_OVER
+                passed_over += 1
+            rest[0, left] = i
+            rest[1, left] = j
+            left += 1
+        if passed_over > 0:
+            for j in range(firsts[i], firsts[i] + lengths[i]):
+                column = column_of[attrs[j].key]
+                if column >= 0 and valid[column, i] == PASSED_OVER:
+                    valid[column, i] = 0
     return left
 
 
@@ -78,7 +93,7 @@ class Pivot:
         values = np.empty((len(self._types), len(firsts)), np.int64)
         valid = np.zeros((len(self._types), len(firsts)), np.uint8)
         rest = np.empty((2, int(lengths.sum())), np.int32)
-        left = pivot_attributes(firsts, lengths, self._attrs, self._column_of, self._types, values, valid, rest)
+        left = pivot_attributes((firsts, lengths), self._attrs, (self._column_of, self._types), (values, valid, rest))
         return Pivoted(values, valid, rest[0, :left], rest[1, :left])
 
 

@@ -47,10 +47,10 @@ def find_attribute(firsts: Any, lengths: Any, attrs: Any, key: int, kind: int, m
 
 def code_of(strings: Strings, text: bytes) -> int:
     """The code of a string, -1 if the table does not have it."""
-    for code in np.flatnonzero(strings.length == len(text)):
-        if strings.bytes_at(code) == text:
-            return int(code)
-    return -1
+    found = np.flatnonzero(strings.length == len(text))
+    for at, byte in enumerate(text):
+        found = found[strings.data[strings.offset[found] + at] == byte]
+    return int(found[0]) if len(found) else -1
 
 
 def sampling_weight(trace_state: str) -> float | None:
@@ -62,6 +62,9 @@ def sampling_weight(trace_state: str) -> float | None:
     if match is None:
         return None
     return 2**56 / (2**56 - int(match[1].ljust(14, "0"), 16))
+
+
+ID_COLUMNS = ("span_id", "parent_span_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ class RowGroups:
             "scope_dropped_attributes": numbers(scopes["dropped_attributes"].astype(np.int64)),
             "resource_schema_url": pool.dictionary(resources["schema_url"]),
             "resource_dropped_attributes": numbers(resources["dropped_attributes"].astype(np.int64)),
-            "resource_entity_refs": pool.take(refs, pa.binary(), refs != EMPTY_STRING),
+            "resource_entity_refs": pool.dictionary(refs, refs != EMPTY_STRING, kind=pa.binary()),
         }
 
     def _parts(self, rows: _Rows) -> dict[str, pa.Array]:
@@ -187,17 +190,17 @@ class RowGroups:
         spans, pool = rows.spans, self._pool
         events = self._batch.events[ranges(spans["event_first"], spans["event_count"])]
         links = self._batch.links[ranges(spans["link_first"], spans["link_count"])]
-        event_type, link_type = self._schema.field("events").type, self._schema.field("links").type
+        event_type, link_type = self.schema.field("events").type, self.schema.field("links").type
         event_fields = [
             numbers(events["time_ns"]),
-            pool.take(events["name"], pa.string()),
+            pool.dictionary(events["name"]),
             numbers(events["dropped_attributes"].astype(np.int64)),
             self._part_attributes(events, event_type),
         ]
         link_fields = [
-            pool.take(links["trace_id"], pa.binary()),
-            pool.take(links["span_id"], pa.binary()),
-            pool.take(links["trace_state"], pa.string()),
+            pool.dictionary(links["trace_id"], kind=pa.binary()),
+            pool.dictionary(links["span_id"], kind=pa.binary()),
+            pool.dictionary(links["trace_state"]),
             numbers(links["flags"].astype(np.int64)),
             numbers(links["dropped_attributes"].astype(np.int64)),
             self._part_attributes(links, link_type),
@@ -223,9 +226,9 @@ class RowGroups:
         scopes = np.repeat(np.arange(len(SCOPES)), [len(part.rest_owner) for part in pivoted.values()])
         order = np.argsort(owners, kind="stable")
         attrs = self._batch.attrs[np.concatenate([part.rest_attr for part in pivoted.values()])[order]]
-        scope_names = pa.DictionaryArray.from_arrays(numbers(scopes[order].astype(np.int32)), pa.array(SCOPES)).cast(pa.string())
+        scope_names = pa.DictionaryArray.from_arrays(numbers(scopes[order].astype(np.int32)), pa.array(SCOPES))
         counts = np.bincount(owners, minlength=len(rows.spans))
-        kind = self._schema.field("attributes").type
+        kind = self.schema.field("attributes").type
         return {**columns, "attributes": lists(counts, kind, [scope_names, *attribute_fields(attrs, self._pool)])}
 
     def _pivoted(self, rows: _Rows) -> dict[AttributeScope, Pivoted]:
@@ -242,9 +245,12 @@ class RowGroups:
 
 
 def dictionary_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema with top-level strings, and trace_id, as dictionaries: how row groups are handed to the Parquet writer."""
-    encoded = []
-    for field in schema:
-        wanted = pa.types.is_string(field.type) or field.name == "trace_id"
-        encoded.append(field.with_type(pa.dictionary(pa.int32(), field.type)) if wanted else field)
-    return pa.schema(encoded)
+    """The schema with dictionaries for all strings and bytes but span ids: how row groups are handed to the Parquet writer."""
+    return pa.schema([field if field.name in ID_COLUMNS else field.with_type(_dictionary_type(field.type)) for field in schema])
+
+
+def _dictionary_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        fields = [field.with_type(_dictionary_type(field.type)) for field in kind.value_type]
+        return pa.list_(kind.value_field.with_type(pa.struct(fields)))
+    return pa.dictionary(pa.int32(), kind) if pa.types.is_string(kind) or pa.types.is_binary(kind) else kind

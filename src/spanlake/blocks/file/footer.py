@@ -58,11 +58,11 @@ def decode_footer(metadata: Mapping[bytes, bytes], path: str) -> tuple[BlockInfo
     try:
         document: dict[str, Any] = orjson.loads(metadata[INFO_KEY])
         version = document.pop("version")
-        words = np.frombuffer(base64.b64decode(metadata[FILTER_KEY], validate=True), "<u4").astype(np.uint32)
-    except (KeyError, ValueError) as failure:
+        if version == FORMAT_VERSION:
+            words = np.frombuffer(base64.b64decode(metadata[FILTER_KEY], validate=True), "<u4").astype(np.uint32)
+            document["row_groups"] = tuple(RowGroupInfo(**group) for group in document["row_groups"])
+            document["keys"] = tuple(KeyInfo(**key) for key in document["keys"])
+            return BlockInfo(**document), TraceFilter(words)
+    except (KeyError, ValueError, TypeError, AttributeError) as failure:
         raise CorruptData(f"block {path} has no readable spanlake footer ({failure!r}): it was not written by spanlake") from failure
-    if version != FORMAT_VERSION:
-        raise CorruptData(f"block {path} has format version {version}; this spanlake reads version {FORMAT_VERSION}")
-    document["row_groups"] = tuple(RowGroupInfo(**group) for group in document["row_groups"])
-    document["keys"] = tuple(KeyInfo(**key) for key in document["keys"])
-    return BlockInfo(**document), TraceFilter(words)
+    raise CorruptData(f"block {path} has format version {version}; this spanlake reads version {FORMAT_VERSION}")

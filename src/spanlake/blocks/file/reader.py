@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spanlake.blocks.file.columns import columns_to_batch
 from spanlake.blocks.file.footer import BlockInfo, decode_footer
-from spanlake.blocks.file.rows import binary_parts, integers, one_chunk, table_to_batch
+from spanlake.blocks.file.rows import ids, one_chunk, table_to_batch
 from spanlake.blocks.file.trace_filter import TraceFilter
-from spanlake.model.errors import CorruptData
+from spanlake.blocks.file.windows import Layout, open_group, read_layout
+from spanlake.model.errors import CorruptData, KeyMissing
 from spanlake.model.spans import SpanBatch
 from spanlake.objectstore.reader import RangeReader
 from spanlake.objectstore.store import ObjectStore
@@ -27,38 +29,50 @@ class Footer:
     metadata: pq.FileMetaData
     info: BlockInfo
     trace_filter: TraceFilter
+    layout: Layout
     memory_bytes: int
 
 
 def open_source(store: ObjectStore, key: str, size_bytes: int) -> Any:
-    """A file object for pyarrow: the file itself where it is local."""
+    """A file object for pyarrow: the file itself where it is local. KeyMissing if that is gone."""
     path = store.local_path(key)
-    return pa.OSFile(str(path)) if path is not None else pa.PythonFile(RangeReader(store, key, size_bytes), mode="r")
+    if path is None:
+        return pa.PythonFile(RangeReader(store, key, size_bytes), mode="r")
+    try:
+        return pa.OSFile(str(path))
+    except FileNotFoundError:
+        raise KeyMissing(key) from None
 
 
 def read_footer(store: ObjectStore, key: str, size_bytes: int) -> Footer:
-    """Read a block's footer. CorruptData if the file is no block."""
+    """Read a block's footer. KeyMissing if the file is gone, CorruptData if it is no block."""
     with open_source(store, key, size_bytes) as source:
         try:
             metadata = pq.read_metadata(source)
         except (pa.ArrowInvalid, OSError) as failure:
             raise CorruptData(f"block {key} is not a readable Parquet file: {failure}") from failure
     info, trace_filter = decode_footer(metadata.metadata or {}, key)
-    return Footer(key, size_bytes, metadata, info, trace_filter, 3 * metadata.serialized_size)
+    layout = read_layout(metadata)
+    return Footer(key, size_bytes, metadata, info, trace_filter, layout, 3 * metadata.serialized_size + layout.chunks.nbytes)
 
 
-def read_row_group(store: ObjectStore, footer: Footer, number: int, *, threads: bool = False) -> pa.Table:
-    """A row group with dictionaries for its strings, without the columns that have no value in it.
+def read_row_group(store: ObjectStore, footer: Footer, number: int, *, threads: bool = False, verify: bool = False) -> pa.Table:
+    """A row group with dictionaries for its strings, without the columns that the statistics show to have no value in it.
 
-    Columns that have one value in all rows, as the statistics tell, are made up instead of read: a third of them, typically.
+    Columns that have one value in all rows, as the statistics tell, are made up instead of read, unless the checksums of all pages are to
+    be verified.
     """
-    varying, constant = split_columns(footer.metadata, number)
+    leaves, constant = split_columns(footer.metadata, number)
+    if verify:
+        leaves, constant = list(range(footer.metadata.num_columns)), {}
     schema = footer.metadata.schema.to_arrow_schema()
+    dictionaries = [field.name for field in schema if _is_dictionary(field)]
     with open_source(store, footer.key, footer.size_bytes) as source:
-        dictionaries = [field.name for field in schema if _is_dictionary(field)]
         try:
-            file = pq.ParquetFile(source, metadata=footer.metadata, read_dictionary=dictionaries, pre_buffer=True)
-            table = file.read_row_group(number, columns=varying, use_threads=threads)
+            options = {"read_dictionary": dictionaries, "pre_buffer": True, "page_checksum_verification": verify}
+            file = pq.ParquetFile(source, metadata=footer.metadata, **options)
+            # By index, because a name also stands for every name that begins with it and a dot.
+            table = file.reader.read_row_group(number, column_indices=leaves, use_threads=threads)
         except (pa.ArrowInvalid, OSError) as failure:
             raise CorruptData(f"row group {number} of block {footer.key} cannot be read: {failure}") from failure
     for name, value in constant.items():
@@ -74,31 +88,31 @@ def repeated(value: Any, kind: pa.DataType, count: int) -> pa.Array:
 
 
 def _is_dictionary(field: pa.Field) -> bool:
-    return pa.types.is_string(field.type) or field.name == "trace_id"
+    return bool(pa.types.is_string(field.type) or field.name == "trace_id")
 
 
-def split_columns(metadata: pq.FileMetaData, number: int) -> tuple[list[str], dict[str, Any]]:
-    """(columns of a row group whose values must be read, the value of each column that has the same one in every row).
+def split_columns(metadata: pq.FileMetaData, number: int) -> tuple[list[int], dict[str, Any]]:
+    """(leaves of a row group whose values must be read, the value of each column that has the same one in every row).
 
-    Columns without any value are in neither. `trace_id` is always read.
+    The leaves of columns without any value are in neither. `trace_id` is always read.
     """
     group = metadata.row_group(number)
-    varying: dict[str, None] = {}
+    varying: dict[int, str] = {}
+    empty: set[str] = set()
     constant: dict[str, Any] = {}
     for i in range(group.num_columns):
-        chunk = group.column(i)
-        path: str = chunk.path_in_schema
-        name = path.partition(".list.")[0]
+        column, chunk = metadata.schema.column(i), group.column(i)
         statistics = chunk.statistics
-        if name in varying:
-            continue
-        if statistics is None or not statistics.has_null_count:
-            varying[name] = None
-        elif statistics.null_count == 0 and name == path != "trace_id" and statistics.has_min_max and _is_one_value(statistics):
+        nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
+        depth = column.max_repetition_level
+        name = column.path.partition(".")[0] if depth else column.path
+        if nulls == 0 and not depth and name != "trace_id" and statistics.has_min_max and _is_one_value(statistics):
             constant[name] = statistics.min
-        elif statistics.null_count < chunk.num_values:
-            varying[name] = None
-    return list(varying), constant
+        elif nulls == chunk.num_values and (not depth or depth == column.max_definition_level == 1):
+            empty.add(name)  # a flat column, or a list of structs one of whose required fields is nowhere
+        else:
+            varying[i] = name
+    return [i for i, name in varying.items() if name not in empty], constant
 
 
 def _is_one_value(statistics: pq.Statistics) -> bool:
@@ -116,22 +130,18 @@ def find_trace(store: ObjectStore, footer: Footer, high: int, low: int) -> tuple
     number = next((i for i, group in enumerate(footer.info.row_groups) if group.first_trace <= wanted <= group.last_trace), None)
     if number is None:
         return None, 0
-    table = read_row_group(store, footer, number, threads=True)
+    inspected = int(footer.layout.chunks[number, :, 1].sum())
+    try:
+        group = open_group(store, footer.key, footer.layout, number)
+        first, last = group.rows_of(high, low, footer.info.row_groups[number].rows)
+        return columns_to_batch(group.columns((first, last))) if last > first else None, inspected
+    except CorruptData:
+        return find_trace_through_arrow(store, footer, number, (high, low)), inspected
+
+
+def find_trace_through_arrow(store: ObjectStore, footer: Footer, number: int, trace: tuple[int, int]) -> SpanBatch | None:
+    """The rows of a trace in a row group, None if it is not there. Slower than `find_trace`, and reads whatever Parquet allows."""
+    table = read_row_group(store, footer, number)
     trace_ids = one_chunk(table.column("trace_id"))
-    data, offsets = binary_parts(trace_ids.dictionary)
-    halves = np.frombuffer(data[int(offsets[0]) : int(offsets[-1])].tobytes(), ">u8").reshape(-1, 2)
-    codes = np.flatnonzero((halves[:, 0] == high) & (halves[:, 1] == low))
-    inspected = int(footer.metadata.row_group(number).total_byte_size)
-    if not len(codes):
-        return None, inspected
-    rows = np.flatnonzero(integers(trace_ids.indices) == codes[0])
-    return table_to_batch(_without_dictionaries(table.slice(int(rows[0]), len(rows)))), inspected
-
-
-def _without_dictionaries(table: pa.Table) -> pa.Table:
-    """A few rows of a row group with plain columns, so that the dictionaries of all its rows need not be carried along."""
-    columns = [
-        pa.chunked_array([column.chunk(0).dictionary_decode()]) if pa.types.is_dictionary(column.type) else column
-        for column in table.columns
-    ]
-    return pa.table(columns, names=table.column_names)
+    rows = np.flatnonzero((ids(trace_ids) == trace[0]) & (ids(trace_ids, begin=8) == trace[1]))
+    return table_to_batch(table.slice(int(rows[0]), len(rows))) if len(rows) else None

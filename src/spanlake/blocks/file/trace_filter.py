@@ -43,14 +43,19 @@ def hash_traces(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np
     scattered = low * np.uint64(_LOW_FACTOR)
     mixed = high * np.uint64(_HIGH_FACTOR) ^ scattered >> np.uint64(32) ^ scattered
     mixed = (mixed ^ mixed >> np.uint64(29)) * np.uint64(_FINAL_FACTOR)
-    return mixed ^ mixed >> np.uint64(32)
+    hashes: NDArray[np.uint64] = mixed ^ mixed >> np.uint64(32)
+    return hashes
 
 
 @dataclass(frozen=True, slots=True)
 class TraceFilter:
-    """The words of a filter: uint32[8 * buckets]."""
+    """The words of a filter: uint32[8 * buckets]. ValueError for another number of words."""
 
     words: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        if not len(self.words) or len(self.words) % 8:
+            raise ValueError(f"a trace filter has a multiple of 8 words, not {len(self.words)}")
 
     def may_have(self, high: int, low: int) -> bool:
         """False if the trace is not in the block; True if it probably is."""

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from spanlake.blocks.build.choose import Column, KeyInfo, add_keys, choose_columns, count_attributes, describe_keys
-from spanlake.blocks.build.row_group import RowGroups
+from spanlake.blocks.build.choose import Column, KeyCounts, KeyInfo, add_keys, choose_columns, count_attributes, describe_keys
+from spanlake.blocks.build.row_group import ID_COLUMNS, RowGroups
 from spanlake.blocks.file.footer import BlockInfo, RowGroupInfo, encode_footer
 from spanlake.blocks.file.trace_filter import build_filter
 from spanlake.blocks.memory.arrange import Arrangement
@@ -24,8 +24,11 @@ from spanlake.model.schema import ColumnType
 from spanlake.model.settings import BlockSettings
 from spanlake.model.spans import SpanBatch
 
-_DELTA_COLUMNS = ("start_ns", "duration_ns", "nested_left", "nested_right", "nested_parent")
-_ID_COLUMNS = ("span_id", "parent_span_id")
+_DELTA_COLUMNS = ("start_ns", "duration_ns")
+# Whether there are any events, links and overflow attributes, and which keys the latter can have.
+_NESTED_STATISTICS = ("events.list.element.dropped_attributes", "links.list.element.dropped_attributes", "attributes.list.element.key")
+PAGE_ROWS = 16_384
+_BATCH_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def row_group_bounds(trace_first: NDArray[np.int64], spans: int) -> list[tuple[i
     bounds = []
     begin = 0
     while begin < total:
-        end = int(trace_first[min(np.searchsorted(trace_first, begin + spans), len(trace_first) - 1)])
+        end = int(trace_first[min(int(np.searchsorted(trace_first, begin + spans)), len(trace_first) - 1)])
         bounds.append((begin, end))
         begin = end
     return bounds
@@ -64,12 +67,12 @@ class BlockWriter:
         self._writer: pq.ParquetWriter | None = None
         self._groups: list[RowGroupInfo] = []
         self._trace_ids: list[NDArray[np.uint64]] = []
-        self._bounds: list[tuple[int, ...]] = []
+        self._times: list[tuple[tuple[int, int], ...]] = []
         self._keys: list[KeyInfo] = []
 
-    def write(self, batch: SpanBatch, arrangement: Arrangement) -> None:
-        """Append row groups. The rows are in the order of the arrangement."""
-        keys = count_attributes(batch)
+    def write(self, batch: SpanBatch, arrangement: Arrangement, *, keys: KeyCounts | None = None) -> None:
+        """Append row groups. The rows are in the order of the arrangement. `keys` are those of the batch, if they are known already."""
+        keys = count_attributes(batch) if keys is None else keys
         self._keys = add_keys([*self._keys, *describe_keys(batch, keys)])
         groups = RowGroups(batch, arrangement, self._columns, keys)
         if self._writer is None:
@@ -97,7 +100,7 @@ class BlockWriter:
         self._path.unlink(missing_ok=True)
 
     def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
-        encodings = dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED") | dict.fromkeys(_ID_COLUMNS, "DELTA_LENGTH_BYTE_ARRAY")
+        encodings = dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED") | dict.fromkeys(ID_COLUMNS, "DELTA_LENGTH_BYTE_ARRAY")
         return pq.ParquetWriter(
             self._path,
             schema,
@@ -107,30 +110,36 @@ class BlockWriter:
             column_encoding=encodings,
             store_schema=False,
             write_page_index=True,
+            write_statistics=_statistics_columns(schema),
+            write_batch_size=_BATCH_ROWS,
+            max_rows_per_page=PAGE_ROWS,
         )
 
     def _note(self, batch: SpanBatch, arrangement: Arrangement) -> None:
-        spans = batch.spans
-        firsts = spans[arrangement.trace_first[:-1]]
+        firsts = batch.spans[arrangement.trace_first[:-1]]
         self._trace_ids.append(np.stack([firsts["trace_hi"], firsts["trace_lo"]]))
         starts, durations = arrangement.trace_start_ns, arrangement.trace_duration_ns
-        extremes = (spans["start_ns"].min(), -spans["start_ns"].max(), starts.min(), -starts.max(), -durations.max())
-        self._bounds.append((*(int(value) for value in extremes), -int((starts + durations).max())))
+        # Ends are not kept: start and duration give them back, wrapping as the duration did.
+        self._times.append((_extremes(batch.spans["start_ns"]), _extremes(starts), _extremes(durations), _extremes(starts + durations)))
 
     def _info(self, traces: int) -> BlockInfo:
-        least = [min(column) for column in zip(*self._bounds, strict=True)]
+        starts, trace_starts, durations, ends = zip(*self._times, strict=True)
         return BlockInfo(
             rows=sum(group.rows for group in self._groups),
             traces=traces,
-            start_min_ns=least[0],
-            start_max_ns=-least[1],
-            trace_start_min_ns=least[2],
-            trace_start_max_ns=-least[3],
-            trace_duration_max_ns=-least[4],
-            trace_end_max_ns=-least[5],
+            start_min_ns=min(least for least, _ in starts),
+            start_max_ns=max(greatest for _, greatest in starts),
+            trace_start_min_ns=min(least for least, _ in trace_starts),
+            trace_start_max_ns=max(greatest for _, greatest in trace_starts),
+            trace_duration_max_ns=max(greatest for _, greatest in durations),
+            trace_end_max_ns=max(greatest for _, greatest in ends),
             row_groups=tuple(self._groups),
             keys=tuple(self._keys),
         )
+
+
+def _extremes(values: NDArray[np.int64]) -> tuple[int, int]:
+    return int(values.min()), int(values.max())
 
 
 def _trace_hex(batch: SpanBatch, row: int) -> str:
@@ -140,8 +149,14 @@ def _trace_hex(batch: SpanBatch, row: int) -> str:
 
 def _dictionary_columns(schema: pa.Schema) -> list[str]:
     """Paths of the Parquet leaves that get dictionaries: all but ids, times and tree numbers."""
-    plain = {*_DELTA_COLUMNS, *_ID_COLUMNS}
+    plain = {*_DELTA_COLUMNS, *ID_COLUMNS}
     return [path for field in schema if field.name not in plain for path in _leaves(field.name, field.type)]
+
+
+def _statistics_columns(schema: pa.Schema) -> list[str]:
+    """The leaves with null counts and least and greatest values: what a scan can skip row groups by. Ids are as good as random."""
+    flat = [field.name for field in schema if not pa.types.is_list(field.type) and field.name not in ID_COLUMNS]
+    return [*flat, *_NESTED_STATISTICS]
 
 
 def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
@@ -158,11 +173,12 @@ def write_block(
     path: Path, batch: SpanBatch, arrangement: Arrangement, *, table: Mapping[str, ColumnType], settings: BlockSettings
 ) -> WrittenBlock:
     """A block of one batch, with columns chosen for it. The rows are in the order of the arrangement."""
-    keys = describe_keys(batch, count_attributes(batch))
+    keys = count_attributes(batch)
     limits = {"columns_max": settings.columns_max, "table_columns_max": settings.table_columns_max}
-    writer = BlockWriter(path, choose_columns(keys, rows=len(batch), table=table, **limits), settings, zstd_level=settings.zstd_level)
+    columns = choose_columns(describe_keys(batch, keys), rows=len(batch), table=table, **limits)
+    writer = BlockWriter(path, columns, settings, zstd_level=settings.zstd_level)
     try:
-        writer.write(batch, arrangement)
+        writer.write(batch, arrangement, keys=keys)
         return writer.finish()
     except BaseException:
         writer.abandon()
