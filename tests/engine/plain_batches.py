@@ -143,7 +143,9 @@ _NUMBERS = {"int": NumberType.INT, "float": NumberType.FLOAT, "bool": NumberType
 def attribute_column(raw: Sequence[Any]) -> Values:
     """A column of attribute values; ... where there is none."""
     types = [_type_of(one) for one in raw]
-    parts = [_part(kind, [one if of == kind else ... for one, of in zip(raw, types, strict=True)]) for kind in sorted(set(types) - {"none"})]
+    parts = [
+        _part(kind, [one if of == kind else ... for one, of in zip(raw, types, strict=True)]) for kind in sorted(set(types) - {"none"})
+    ]
     return Values(len(raw), tuple(parts))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spanlake.engine.frame import Frame
-from spanlake.engine.spansets import Annotation, Spansets, is_all
+from spanlake.engine.spansets import Annotation, Spansets, annotated, is_all
 from spanlake.engine.tries import span_values
 from spanlake.engine.values.identity import combined_codes, value_codes
 from spanlake.engine.values.parts import offsets_of, take
@@ -27,5 +27,6 @@ def grouped(frame: Frame, stage: Group, spansets: Spansets) -> Spansets:
     order = np.argsort(of_member, kind="stable")
     leaders = np.sort(first)
     inherited = tuple(Annotation(one.key, take(one.values, sets[leaders])) for one in spansets.annotations)
-    added = tuple(Annotation(key.key, take(values, leaders)) for key, values in zip(stage.keys, columns, strict=True))
-    return Spansets(spansets.rows[order], offsets_of(np.bincount(of_member)), spansets.owner[sets[leaders]], (*inherited, *added))
+    added = [Annotation(key.key, take(values, leaders)) for key, values in zip(stage.keys, columns, strict=True)]
+    groups = Spansets(spansets.rows[order], offsets_of(np.bincount(of_member)), spansets.owner[sets[leaders]], inherited)
+    return annotated(groups, added)

@@ -17,7 +17,7 @@ from spanlake.engine.values.parts import Mask, Rows, loaded, offsets_of, present
 from spanlake.model.results import ResultType, TypedValue
 from spanlake.model.scan import Ids, Lists, Numbers, NumberType, Opaque, Part, Texts, Values
 from spanlake.traceql.durations import format_duration
-from spanlake.traceql.plan.nodes import Column, Shown, TimeSinceStart
+from spanlake.traceql.plan.nodes import Column, Shown, Test, TimeSinceStart
 from spanlake.traceql.vocabulary import KIND_VALUES, STATUS_VALUES
 
 TypedColumn: TypeAlias = list[TypedValue | None]
@@ -38,10 +38,14 @@ def shown_column(frame: Frame, shown: Shown, rows: Rows) -> TypedColumn:
     places = np.repeat(np.arange(len(rows)), counts)
     child = np.arange(offsets[-1]) + np.repeat(children.offsets[rows] - offsets[:-1], counts)
     values = _tested(view_source(View(frame, rows[places], child, child), source), shown)
-    found = np.flatnonzero(present(values))
+    found = np.flatnonzero(present(_showable(values)))
     last = np.full(len(rows), -1)
     np.maximum.at(last, places[found], found)
     return typed_column(take(values, last))
+
+
+def _showable(values: Values) -> Values:
+    return Values(values.rows, tuple(part for part in values.parts if not isinstance(part, Opaque)))
 
 
 def _tested(values: Values, shown: Shown) -> Values:
@@ -51,17 +55,28 @@ def _tested(values: Values, shown: Shown) -> Values:
     parts: list[Part] = []
     for part in values.parts:
         if isinstance(part, Lists):
-            parts.append(_kept_elements(part, _any_test(shown, Values(len(part.elements.valid), (part.elements,)))))
+            parts.append(_kept_elements(part, _passing_elements(part, shown.tests)))
         else:
-            keep = _any_test(shown, Values(values.rows, (part,)))
+            keep = _any_holds(shown.tests, Values(values.rows, (part,)))
             parts.append(take_part(part, np.where(keep, np.arange(values.rows), -1)))
     return loaded(Values(values.rows, tuple(parts)))
 
 
-def _any_test(shown: Shown, values: Values) -> Mask:
+def _any_holds(tests: tuple[Test, ...], values: Values) -> Mask:
     result = np.zeros(values.rows, np.bool_)
-    for test in shown.tests or ():
+    for test in tests:
         result |= holds(test, values)
+    return result
+
+
+def _passing_elements(lists: Lists, tests: tuple[Test, ...]) -> Mask:
+    """The elements that pass a test which the whole array passes."""
+    elements = Values(len(lists.elements.valid), (lists.elements,))
+    lengths = np.diff(lists.offsets)
+    result = np.zeros(elements.rows, np.bool_)
+    for test in tests:
+        whole = holds(test, Values(len(lists.valid), (lists,)))
+        result |= holds(test, elements) & np.repeat(whole, lengths)
     return result
 
 

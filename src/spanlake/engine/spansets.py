@@ -79,5 +79,6 @@ def coalesced(spansets: Spansets) -> Spansets:
 
 
 def annotated(spansets: Spansets, annotations: list[Annotation]) -> Spansets:
-    """The same sets with more attributes."""
-    return Spansets(spansets.rows, spansets.first, spansets.owner, (*spansets.annotations, *annotations))
+    """The same sets with more attributes; of two under one key the later stays, where the earlier was."""
+    by_key = {one.key: one for one in (*spansets.annotations, *annotations)}
+    return Spansets(spansets.rows, spansets.first, spansets.owner, tuple(by_key.values()))

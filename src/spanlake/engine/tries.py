@@ -12,7 +12,7 @@ import numpy as np
 
 from spanlake.engine.expressions import truth, value
 from spanlake.engine.frame import Frame, View
-from spanlake.engine.values.parts import Mask, Rows, booleans, first_of, offsets_of, present, take
+from spanlake.engine.values.parts import Mask, Rows, boolean_rows, booleans, first_of, offsets_of, present, take
 from spanlake.model.scan import Values
 from spanlake.traceql.plan import nodes
 from spanlake.traceql.plan.needs import sources
@@ -47,21 +47,28 @@ def _joined_where(frame: Frame, condition: nodes.AllOf, rows: Rows | None) -> Ma
 
 
 def span_values(frame: Frame, expression: Expression, rows: Rows | None) -> Values:
-    """Per span the value of the expression: of several tries a true one, else the first that has a value."""
+    """Per span the value of the expression in the first try that has one; of a condition, true if it is in any try."""
     scopes = _child_scopes(expression)
     if not scopes:
         return value(View(frame, rows), expression)
     count = frame.rows if rows is None else len(rows)
     if is_condition(expression):
         return booleans(spans_where(frame, expression, rows))
-    result = Values(count)
+    true, result = Values(count), Values(count)
     for view, places in _tries(frame, rows, scopes):
         found = value(view, expression)
-        valid = np.flatnonzero(present(found))
-        first = np.full(count, -1)
-        first[places[valid][::-1]] = valid[::-1]
-        result = first_of([result, take(found, first)])
-    return result
+        if isinstance(expression, nodes.Not):
+            true = first_of([true, _first_values(found, boolean_rows(found, value=True), places, count)])
+        result = first_of([result, _first_values(found, present(found), places, count)])
+    return first_of([true, result])
+
+
+def _first_values(found: Values, wanted: Mask, places: Rows, count: int) -> Values:
+    """Per place the value of its first try that is wanted."""
+    tries = np.flatnonzero(wanted)
+    first = np.full(count, -1)
+    first[places[tries][::-1]] = tries[::-1]
+    return take(found, first)
 
 
 def is_condition(expression: Expression) -> bool:

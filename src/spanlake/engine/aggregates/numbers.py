@@ -8,6 +8,7 @@ floats. Sums are exact: an int or duration beyond 64 bits becomes a float. NaN i
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
