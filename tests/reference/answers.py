@@ -31,7 +31,9 @@ def _trace_differences(trace_id: str, expected: Mapping[str, Any], actual: Mappi
     ]
     one, other = _sorted_sets(expected["sets"]), _sorted_sets(actual["sets"])
     if not equal(one, other):
-        found.append(f"{trace_id}.sets:\n  expected {one}\n  got      {other}")
+        only = [item for item in one if not any(equal(item, same) for same in other)]
+        instead = [item for item in other if not any(equal(item, same) for same in one)]
+        found.append(f"{trace_id}.sets, each [matched, attributes, spans]:\n  expected {only}\n  got      {instead}")
     return found
 
 

@@ -123,7 +123,7 @@ def _group(stage: GroupBy, trace: Trace, spanset: Spanset) -> list[Spanset]:
         identity = repr([(value.type, _plain(value)) for value in known])
         groups.setdefault(identity, (known, []))[1].append(span)
     return [
-        Spanset(tuple(spans), (*spanset.attributes, *zip(keys, values, strict=True)))
+        Spanset(tuple(spans), _attach(spanset, list(zip(keys, values, strict=True))))
         for values, spans in groups.values()
     ]  # fmt: skip
 
@@ -188,7 +188,12 @@ def _filter_by_scalar(stage: ScalarFilter, trace: Trace, spanset: Spanset) -> Sp
     if not compare(stage.operator, left, right):
         return None
     attached = [pair for side in (stage.left, stage.right) for pair in _attached(side, trace, spanset.spans)]
-    return Spanset(spanset.spans, (*spanset.attributes, *attached))
+    return Spanset(spanset.spans, _attach(spanset, attached))
+
+
+def _attach(spanset: Spanset, attached: list[tuple[str, Value]]) -> tuple[tuple[str, Value], ...]:
+    """The attributes with more; of two under one key the later stays."""
+    return tuple({**dict(spanset.attributes), **dict(attached)}.items())
 
 
 def _attached(scalar: ScalarExpression, trace: Trace, spans: tuple[Span, ...]) -> list[tuple[str, Value]]:

@@ -52,10 +52,26 @@ def holds(condition: FieldExpression, trace: Trace, span: Span) -> bool:
 
 
 def value_for(expression: FieldExpression, trace: Trace, span: Span) -> Value | None:
-    """What by() and aggregates see: true if a try gives true, else the value of the first try that has one."""
+    """What by() and aggregates see: the value of the first try that has one; of a condition, true if any try gives true."""
     values = [evaluate(expression, attempt) for attempt in tries(trace, span)]
     found = [value for value in values if value is not None]
-    return next(filter(is_true, found), found[0] if found else None)
+    if _is_condition(expression) and any(map(is_true, found)):
+        return boolean(truth=True)
+    return found[0] if found else None
+
+
+def _is_condition(expression: FieldExpression) -> bool:
+    match expression:
+        case Literal() | Attribute() | Intrinsic():
+            return False
+        case Binary():
+            return expression.operator not in ARITHMETIC
+        case Logical():
+            return True
+        case Unary():
+            return expression.operator is UnaryOperator.NOT
+        case _:
+            assert_never(expression)
 
 
 def evaluate(expression: FieldExpression, attempt: Try) -> Value | None:

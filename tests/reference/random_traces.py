@@ -75,7 +75,7 @@ def random_attributes(chance: Random, keys: tuple[str, ...], share: float = 0.4)
 
 def random_spans(chance: Random, traces_max: int = 3, spans_max: int = 9) -> list[Span]:
     """Spans of some traces in order of arrival, which mixes the traces."""
-    resources = [Resource(random_attributes(chance, RESOURCE_KEYS, 0.6)) for _ in range(chance.randint(1, 3))]
+    resources = [_resource(chance) for _ in range(chance.randint(1, 3))]
     scopes = [
         Scope(chance.choice(("", "lib", "http")), chance.choice(("", "1.0")), random_attributes(chance, SCOPE_KEYS))
         for _ in range(chance.randint(1, 2))
@@ -88,6 +88,12 @@ def random_spans(chance: Random, traces_max: int = 3, spans_max: int = 9) -> lis
     if often(chance, 0.5):
         chance.shuffle(arrived)
     return arrived
+
+
+def _resource(chance: Random) -> Resource:
+    """A service's name is no array: whether an array of one name names a service is nowhere said."""
+    attributes = random_attributes(chance, RESOURCE_KEYS, 0.6)
+    return Resource({key: value for key, value in attributes.items() if key != "service.name" or not isinstance(value, list)})
 
 
 def _span(chance: Random, trace_id: int, ids: list[int], place: int, origin: tuple[Resource, Scope]) -> Span:
