@@ -88,7 +88,6 @@ def test_fragments_of_a_trace_become_one_tree_when_merged(tmp_path: Path) -> Non
         for one in (span(1, 3, parent=2), span(1, 2, parent=1), span(1, 1), span(1, 4, parent=1), span(1, 5, parent=77)):
             node.push(one, service=f"service-{one.span_id[-1]}")
             node.cut()
-            node.clock.advance(1)
         before = node.trace(1)
         assert [row["nested_parent"] for row in rows(node, "nested_parent")].count(0) == 4
         node.maintain()
@@ -112,7 +111,6 @@ def test_siblings_keep_the_order_of_arrival_when_merged_again_and_again(tmp_path
         for number in order:
             node.push(span(1, number, parent=99))
             node.cut()
-            node.clock.advance(1)
             node.maintain()
         assert numbers(node.trace(1)) == order
         assert [int.from_bytes(row["span_id"]) for row in rows(node, "span_id")] == order
@@ -124,7 +122,6 @@ def test_duplicates_count_once_before_a_merge_and_are_gone_after(tmp_path: Path)
             node.push(span(1, 1), span(1, 2, parent=1))
             node.push(span(1, 1, kind=2))  # another span, by its kind
             node.cut()
-            node.clock.advance(1)
             assert sorted(numbers(node.trace(1))) in ([1, 1, 2], sorted(numbers(node.trace(1))))
             assert len(node.trace(1)) == 3
         assert node.copies() == Counter({(1, 1): 6, (1, 2): 3})
@@ -149,7 +146,6 @@ def test_nothing_changes_in_any_trace_when_realistic_blocks_are_merged(tmp_path:
         for number in range(8):
             node.pipeline.accept(TENANT, templates.payload(number, NOW_NS))
             node.cut()
-            node.clock.advance(1)
         traces = {trace: number for number in range(8) for trace in templates.trace_ids_in(number)}
         before = {trace: node.answer(int.from_bytes(trace)) for trace in traces}
         expected = Counter(ids for number in range(8) for ids in ids_in(templates.payload(number, NOW_NS)))
@@ -167,7 +163,6 @@ def test_traces_larger_than_a_row_group_are_merged_whole(tmp_path: Path) -> None
             node.push(*(span(7, 1000 * part + number, parent=1) for number in range(1, 300)))
             node.push(*(span(trace, part + 1) for trace in (*range(1, 7), *range(8, 60))))
             node.cut()
-            node.clock.advance(1)
         expected = node.copies()
         node.maintain()
         assert (len(node.table().blocks), node.copies()) == (1, expected)
@@ -181,7 +176,6 @@ def test_values_stay_as_they_are_when_blocks_with_columns_of_other_types_are_mer
         for number, value in enumerate(values, 1):
             node.push(span(1, number, attributes={"mixed": value, f"own{number}": value}))
             node.cut()
-            node.clock.advance(1)
         before = [one.SerializeToString(deterministic=True) for one in node.trace(1)]
         node.maintain()
         assert len(node.table().blocks) == 1
@@ -242,7 +236,6 @@ def test_a_merge_is_given_up_when_another_process_has_deleted_its_blocks(tmp_pat
         for number in (1, 2, 3):
             node.push(span(1, number))
             node.cut()
-            node.clock.advance(1)
         armed = True
         node.maintain()
         assert gone
