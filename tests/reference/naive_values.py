@@ -1,7 +1,8 @@
 """Values of the naive evaluator: a value is a pair (type, content), a missing one is None.
 
-The rules: numbers compare as numbers whatever their type, strings are never numbers, enumerations equal only their own kind, an array
-satisfies `= =~ < <= > >=` with any element and `!= !~` with none that equals or matches. What cannot be computed has no value.
+The rules: numbers compare as numbers whatever their type, and exactly, as Python does; strings are never numbers; enumerations equal only
+their own kind; an array satisfies `= =~ < <= > >=` with any element, and `!= !~` with none that equals or matches. What cannot be computed
+has no value.
 """
 
 from __future__ import annotations
@@ -89,8 +90,7 @@ def _compare_scalars(operator: Operator, left: Value, right: Value) -> bool:
     if left.type.endswith("_id") or right.type.endswith("_id"):
         return _compare_ids(operator, left, right)
     if left.type in NUMERIC and right.type in NUMERIC:
-        one, other = left.content, right.content
-        return _COMPARE[operator](float(one), float(other)) if "float" in {left.type, right.type} else _COMPARE[operator](one, other)
+        return _COMPARE[operator](left.content, right.content)
     if left.type != right.type or left.type == "opaque":
         return False
     if left.type == "string":

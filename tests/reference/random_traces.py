@@ -8,6 +8,7 @@ so that conditions are often met.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
@@ -135,3 +136,19 @@ def _event(chance: Random, start_ns: int) -> Event:
 
 def _link(chance: Random) -> Link:
     return Link(chance.choice(TRACE_IDS), chance.choice(SPAN_IDS), random_attributes(chance, LINK_KEYS, 0.5))
+
+
+def orderly(chance: Random, spans: list[Span]) -> list[Span]:
+    """The same spans without shared ids and cycles, where the tree depends on an order of arrival that blocks do not keep; some come twice."""
+    numbers = iter(range(1, 1 << 20))
+    arrived: dict[int, list[Span]] = {}
+    result: list[Span] = []
+    for span in spans:
+        earlier = arrived.setdefault(span.trace_id, [])
+        parent_id = chance.choice((0, 0, *ABSENT_IDS, *(one.span_id for one in earlier for _ in range(3))))
+        span_id = next(numbers) if often(chance, 0.9) else (0xFF << 56) + next(numbers)
+        earlier.append(replace(span, span_id=span_id, parent_id=parent_id))
+        result.append(earlier[-1])
+        if often(chance, 0.1):
+            result.append(chance.choice(earlier))
+    return result
