@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from naive import Answer
-from naive_spans import Event, Link, RawValue, Span, Trace
+from naive_spans import Event, Link, Span, Trace
 from naive_values import value_of
 
 from spanlake.engine import evaluate_search, finish, merge
@@ -143,13 +143,11 @@ _NUMBERS = {"int": NumberType.INT, "float": NumberType.FLOAT, "bool": NumberType
 def attribute_column(raw: Sequence[Any]) -> Values:
     """A column of attribute values; ... where there is none."""
     types = [_type_of(one) for one in raw]
-    parts = [
-        _part(kind, [one if of == kind else ... for one, of in zip(raw, types, strict=True)]) for kind in sorted(set(types) - {"none"})
-    ]
-    return Values(len(raw), tuple(parts))
+    kinds = sorted(set(types) - {"none"})
+    return Values(len(raw), tuple(_part(kind, [one if of == kind else ... for one, of in zip(raw, types, strict=True)]) for kind in kinds))
 
 
-def _type_of(raw: RawValue) -> str:
+def _type_of(raw: Any) -> str:
     if raw is ...:
         return "none"
     value = value_of(raw)

@@ -50,6 +50,8 @@ class Frame:
         values = self.column(Column(Field("intrinsic", name)))
         result = np.zeros(self.rows, np.int64)
         for part in values.parts:
+            if isinstance(part, Numbers) and part.valid.all():
+                return part.values.astype(np.int64, copy=False)
             if isinstance(part, Numbers):
                 result = np.where(part.valid, part.values, result).astype(np.int64)
         return result

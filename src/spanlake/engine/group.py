@@ -7,7 +7,7 @@ import numpy as np
 from spanlake.engine.frame import Frame
 from spanlake.engine.spansets import Annotation, Spansets, annotated, is_all
 from spanlake.engine.tries import span_values
-from spanlake.engine.values.identity import combined_codes, value_codes
+from spanlake.engine.values.identity import combined_codes, dense_codes, value_codes
 from spanlake.engine.values.parts import offsets_of, take
 from spanlake.traceql.plan.nodes import Group
 
@@ -20,10 +20,10 @@ def grouped(frame: Frame, stage: Group, spansets: Spansets) -> Spansets:
     columns = [span_values(frame, key.expression, rows) for key in stage.keys]
     sets = spansets.set_of_member()
     codes = combined_codes([sets, *(value_codes(values) for values in columns)])
-    _, first, group = np.unique(codes, return_index=True, return_inverse=True)
+    first, group = dense_codes(codes)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    of_member = rank[group.reshape(-1)]
+    of_member = rank[group]
     order = np.argsort(of_member, kind="stable")
     leaders = np.sort(first)
     inherited = tuple(Annotation(one.key, take(one.values, sets[leaders])) for one in spansets.annotations)

@@ -84,24 +84,24 @@ class Members:
         sets = self.sets()
         return np.where((found >= 0) & (sets[found] == sets), found, -1)
 
-    def families(self) -> tuple[Rows, int]:
-        """Per member a number shared by the siblings in its set, and one more than the greatest."""
-        return self._kept("families", self._find_families), int(self._cache["families"].max(initial=-1)) + 1
+    def families(self, places: Rows) -> Rows:
+        """For some members a number that siblings of one set share.
 
-    def _find_families(self) -> Rows:
-        """Children of one parent; true roots; tops that name the same absent parent."""
-        parent = self.of_members(self.frame.parent_row())
+        Children of one parent are siblings, true roots are, and tops that name the same absent parent.
+        """
+        parent = self.of_members(self.frame.parent_row())[places]
         tops = np.flatnonzero(parent < 0)
-        key = np.stack([parent, np.zeros(len(parent), np.int64)])
-        is_root = self.of_members(self.frame.integers("nested_parent"))[tops] < 0
-        key[0, tops] = np.where(is_root, -1, -2)
-        key[1, tops] = np.where(is_root, 0, self._parent_ids(tops))
-        order = np.lexsort((key[1], key[0], self.sets()))
-        ordered = np.vstack([key, self.sets()])[:, order]
-        new = np.ones(len(order), np.bool_)
-        new[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+        is_root = self.of_members(self.frame.integers("nested_parent"))[places[tops]] < 0
+        kind, named = parent.copy(), np.zeros(len(parent), np.int64)
+        kind[tops] = np.where(is_root, -1, -2)
+        named[tops] = np.where(is_root, 0, self._parent_ids(places[tops]))
+        keys = (named, kind, self.sets()[places])
+        order = np.lexsort(keys)
+        new = np.zeros(len(order), np.bool_)
+        for key in keys:
+            new[1:] |= np.diff(key[order]) != 0
         families = np.empty(len(order), np.int64)
-        families[order] = np.cumsum(new) - 1
+        families[order] = np.cumsum(new)
         return families
 
     def _parent_ids(self, places: Rows) -> NDArray[np.int64]:
@@ -117,17 +117,18 @@ def related_members(members: Members, relation: Relation, mode: RelationMode, si
     left, right = sides
     match mode:
         case RelationMode.RIGHT:
-            return right & has_relative(members, relation, left)
+            return right & has_relative(members, relation, left, right)
         case RelationMode.NEGATED:
-            return right & ~has_relative(members, relation, left)
+            return right & ~has_relative(members, relation, left, right)
         case RelationMode.UNION:
-            return (right & has_relative(members, relation, left)) | (left & has_relative(members, _INVERSE[relation], right))
+            found = right & has_relative(members, relation, left, right)
+            return found | (left & has_relative(members, _INVERSE[relation], right, left))
         case _:
             assert_never(mode)
 
 
-def has_relative(members: Members, relation: Relation, left: Mask) -> Mask:
-    """The members that are a child, parent, descendant, … of one in `left`."""
+def has_relative(members: Members, relation: Relation, left: Mask, asked: Mask) -> Mask:
+    """The members that are a child, parent, descendant, … of one in `left`; right where `asked`, anything elsewhere."""
     if not left.any():
         return np.zeros(len(members), np.bool_)
     match relation:
@@ -143,11 +144,19 @@ def has_relative(members: Members, relation: Relation, left: Mask) -> Mask:
         case Relation.ANCESTOR:
             return _has_descendant(members, left)
         case Relation.SIBLING:
-            families, count = members.families()
-            others = np.bincount(families[left], minlength=count)[families] - left
-            return others > 0
+            return _has_sibling(members, left, asked)
         case _:
             assert_never(relation)
+
+
+def _has_sibling(members: Members, left: Mask, asked: Mask) -> Mask:
+    places = np.flatnonzero(left | asked)
+    families = members.families(places)
+    of_left = left[places]
+    others = np.bincount(families[of_left], minlength=len(places))[families] - of_left
+    result = np.zeros(len(left), np.bool_)
+    result[places] = others > 0
+    return result
 
 
 def _has_ancestor(members: Members, left: Mask) -> Mask:

@@ -1,8 +1,9 @@
 """min, max, sum and avg over numbers.
 
-All ints, floats and durations count, everything else is ignored. The least and the greatest keep their type (of equal numbers of different types
-an int comes before a duration before a float); sum and avg of a group of one type do too (avg of ints is a float), of mixed types they are
-floats. Sums are exact: an int or duration beyond 64 bits becomes a float. NaN is ignored by min and max, unless there is nothing else.
+All ints, floats and durations count, everything else is ignored. The least and the greatest keep their type; of equal numbers of different
+types an int comes before a duration before a float. Sum and avg of a group of one type keep it too (but avg of ints is a float), of mixed
+types they are floats. Sums are exact: one of ints or durations beyond 64 bits becomes a float. NaN is ignored by min and max, unless there
+is nothing else.
 """
 
 from __future__ import annotations

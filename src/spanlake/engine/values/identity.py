@@ -17,6 +17,7 @@ from spanlake.engine.values.texts import ranked
 from spanlake.model.scan import Ids, Lists, Numbers, NumberType, Opaque, Part, Texts, Values
 
 Codes = NDArray[np.int64]
+_SLOTS_PER_ROW = 4  # a table this large is faster than sorting
 
 
 def value_codes(values: Values) -> Codes:
@@ -106,8 +107,22 @@ def _list_codes(parts: list[Lists], rows: list[NDArray[np.int64]]) -> list[Codes
 
 
 def combined_codes(columns: list[Codes]) -> Codes:
-    """Per row a number that two rows share if and only if they share it in every column."""
+    """Per row a number that two rows share if and only if they share it in every column. All numbers are below 2^31."""
     codes = columns[0]
     for column in columns[1:]:
-        codes = np.unique(codes * (int(column.max(initial=0)) + 1) + column, return_inverse=True)[1].reshape(-1)
+        codes = dense_codes(codes * (int(column.max(initial=0)) + 1) + column)[1]
     return codes
+
+
+def dense_codes(codes: Codes) -> tuple[Codes, Codes]:
+    """The row where each distinct code is first, and per row the index of its code among them, in the order of codes."""
+    slots = int(codes.max(initial=-1)) + 1
+    if slots > _SLOTS_PER_ROW * len(codes):
+        _, first, index = np.unique(codes, return_index=True, return_inverse=True)
+        return first, index.reshape(-1)
+    first_row = np.full(slots, -1)
+    first_row[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # of several writes to a slot the last stays
+    used = np.flatnonzero(first_row >= 0)
+    index_of = np.empty(slots, np.int64)
+    index_of[used] = np.arange(len(used))
+    return first_row[used], index_of[codes]
