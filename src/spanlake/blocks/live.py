@@ -84,11 +84,11 @@ class Usage:
 class Generation:
     """The spans between two cuts: those carried from the one before, then what was pushed. Guarded by the tenant's lock until sealed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, expected_spans: int = 0) -> None:
         self._carried: LiveRows | None = None
         self._carried_seconds: NDArray[np.float64] = np.empty(0)
         self._carried_since = 0.0
-        self._buffer = BatchBuffer()
+        self._buffer = BatchBuffer(expected_spans=expected_spans)
         self._marks: NDArray[np.uint32] = np.empty(1024, np.uint32)
         self._arrivals: list[tuple[int, float]] = []  # (rows, monotonic seconds)
         self.first_segment: int | None = None  # of the log, among those that hold its spans
@@ -235,7 +235,7 @@ class TenantSpans:
         with self._lock:
             if self._current.spans and self._sealed is None:
                 self._sealed = Sealed(self._current, through)
-                self._current = Generation()
+                self._current = Generation(expected_spans=self._current.spans * 5 // 4)
 
     def publish(self, table: TableSnapshot, *, seconds: float) -> None:
         """The sealed generation is in this table version, but for the rows that it carries, which go before the current generation."""

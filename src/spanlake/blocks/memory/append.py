@@ -180,9 +180,12 @@ class BatchBuffer:
     """An append-only store of spans over one pool. One writer; `chunks()` is a consistent view for any thread that the writer's lock
     lets in, and stays valid for ever."""
 
-    def __init__(self, *, chunk_spans: int = 65_536) -> None:
+    def __init__(self, *, chunk_spans: int = 65_536, expected_spans: int = 0) -> None:
+        """The first chunk has room for `expected_spans`, so that as many need not be brought together afterwards; later ones grow up to
+        `chunk_spans`. Room that is not filled takes address space only."""
         self.pool = StringPool()
         self._chunk_spans = chunk_spans
+        self._expected_spans = expected_spans
         self._chunks: list[_Room] = []
         self.spans = 0
 
@@ -204,7 +207,7 @@ class BatchBuffer:
 
     def _chunk_sizes(self, batch: SpanBatch) -> list[int]:
         """Rows per table of a new chunk: room for this batch, and for ordinary spans up to the chunk size."""
-        spans = min(self._chunk_spans, max(1024, self.spans))
+        spans = min(self._chunk_spans, max(1024, self.spans)) if self._chunks else max(1024, self._expected_spans)
         ordinary = (spans, spans // 2, spans // 2, spans, spans, 14 * spans)
         return [max(size, len(table)) for size, table in zip(ordinary, tables_of(batch), strict=True)]
 
