@@ -14,7 +14,6 @@ from spanlake.wire.otlp.control import (
     FULL,
     INVALID_UTF8,
     LENGTHS,
-    LINKS,
     MALFORMED,
     OK,
     SCATTERED,
@@ -89,19 +88,19 @@ def add_string(out: int, begin: int, end: int) -> int:
 
 
 @inner
-def add_row(out: int, number: int) -> int:
-    """Address of a new row of EVENTS, LINKS or ATTRS, not cleared; BAD when the table is full."""
+def add_row(out: int, number: int, size: int) -> int:
+    """Address of a new row, of `size` bytes and not cleared, of a table; BAD when the table is full."""
     if is_full(out, number):
         return BAD
     row = count(out, number)
     set_count(out, number, row + 1)
-    return table(out, number) + row * (EVENT_BYTES if number == EVENTS else LINK_BYTES if number == LINKS else ATTR_BYTES)
+    return table(out, number) + row * size
 
 
 @inner
 def add_part(out: int, number: int, begin: int, end: int) -> int:
     """Reason of a new row of EVENTS or LINKS that holds where its message is."""
-    part = add_row(out, number)
+    part = add_row(out, number, EVENT_BYTES if number == EVENTS else LINK_BYTES)
     if part == BAD:
         return FULL
     store64(part, begin)
@@ -243,19 +242,24 @@ def read_fields(data: int, out: int, message: int, record: int, position: int, e
             begin = content
             message = (entry >> CHILD_SHIFT) & 255
             if entry & ATTRIBUTE:
-                record = add_row(out, ATTRS)
+                record = add_row(out, ATTRS, ATTR_BYTES)
                 if record == BAD:
                     return FULL
                 fill(record, ATTR_TYPE)
                 store8(record + ATTR_TYPE, 0)
 
 
+@inlined
+def record_bytes(out: int, message: int) -> int:
+    """Size of the record of a message that owns attributes."""
+    return load64(load64(out + SCHEMA) + MESSAGE_BYTES * message) & 0xFFFF
+
+
 @inner
 def read_record(data: int, out: int, message: int, record: int, position: int, end: int) -> int:
     """Reason of the message in [position, end), of a kind that owns attributes, written to the new record at `record`."""
-    header = load64(load64(out + SCHEMA) + MESSAGE_BYTES * message)
-    fill(record, header & 0xFFFF)
-    attr_first = record + ((header >> ATTR_FIRST_SHIFT) & 0xFFFF)
+    fill(record, record_bytes(out, message))
+    attr_first = record + ((load64(load64(out + SCHEMA) + MESSAGE_BYTES * message) >> ATTR_FIRST_SHIFT) & 0xFFFF)
     first = count(out, ATTRS)
     store32(attr_first, first)
     if message == SPAN:

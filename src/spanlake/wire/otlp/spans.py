@@ -20,6 +20,7 @@ from spanlake.wire.otlp.control import (
     LENGTHS,
     LINKS,
     MALFORMED,
+    NOTED,
     NOTES,
     OK,
     PARENT_ID_NOTE,
@@ -42,7 +43,7 @@ from spanlake.wire.otlp.control import (
     set_count,
     table,
 )
-from spanlake.wire.otlp.fields import read_record
+from spanlake.wire.otlp.fields import add_row, read_record, record_bytes
 from spanlake.wire.otlp.schema import EVENT, LINK, RESOURCE_SPANS, SCOPE_SPANS, SPAN
 from spanlake.wire.protobuf import BAD, LEN, SHORT, read_tag, read_varint, skip_field
 
@@ -91,59 +92,57 @@ def read_ids(data: int, out: int, span: int) -> int:
 
 
 @inner
-def read_parts(data: int, out: int, number: int, first: int) -> int:
-    """Reason of the rows of EVENTS or LINKS from `first` on, which hold where their messages are."""
-    message = EVENT if number == EVENTS else LINK
-    size = at.EVENT_BYTES if number == EVENTS else at.LINK_BYTES
-    for row in range(first, count(out, number)):
-        record = table(out, number) + row * size
-        reason = read_record(data, out, message, record, load64(record), load64(record + 8))
-        if reason != OK:
-            return reason
-    return OK
+def complete_span(data: int, out: int, span: int, events: int, links: int) -> int:
+    """Reason of a span whose fields and parts have been read: what can be known only now is written to it."""
+    store32(span + at.SPAN_SCOPE, count(out, SCOPES) - 1)
+    store64(span + at.SPAN_DURATION, load64(span + at.SPAN_DURATION) - load64(span + at.SPAN_START))
+    store32(span + at.SPAN_EVENT_FIRST, events)
+    store32(span + at.SPAN_EVENT_COUNT, count(out, EVENTS) - events)
+    store32(span + at.SPAN_LINK_FIRST, links)
+    store32(span + at.SPAN_LINK_COUNT, count(out, LINKS) - links)
+    return read_ids(data, out, span)
 
 
 @inner
-def read_span(data: int, out: int, scope: int, position: int, end: int) -> int:
-    """Reason of the Span message in [position, end): a new row if it is OK, else nothing."""
+def read_message(data: int, out: int, message: int, position: int, end: int) -> int:
+    """Reason of the RESOURCE_SPANS, SCOPE_SPANS or SPAN message in [position, end): a new row if it is OK, else nothing.
+
+    A span's events and links are read after it. One call of `read_record` serves them all: LLVM optimises it again in every caller.
+    """
     strings, attrs, events, links = count(out, STRINGS), count(out, ATTRS), count(out, EVENTS), count(out, LINKS)
-    row = count(out, SPANS)
-    span = table(out, SPANS) + row * at.SPAN_BYTES
-    for number in range(TRACE_ID_NOTE, PARENT_ID_NOTE + 1):
+    event = events
+    link = links
+    row = add_row(out, RESOURCES - message, record_bytes(out, message))
+    record = row
+    part = message
+    for number in range(NOTED):
         note(out, number, 0, 0)
-    reason = read_record(data, out, SPAN, span, position, end)
-    if reason == OK:
-        reason = read_ids(data, out, span)
-    for number in range(EVENTS, LINKS + 1):
-        if reason == OK:
-            reason = read_parts(data, out, number, events if number == EVENTS else links)
-    if reason == OK:
-        store32(span + at.SPAN_SCOPE, scope)
-        store64(span + at.SPAN_DURATION, load64(span + at.SPAN_DURATION) - load64(span + at.SPAN_START))
-        store32(span + at.SPAN_EVENT_FIRST, events)
-        store32(span + at.SPAN_EVENT_COUNT, count(out, EVENTS) - events)
-        store32(span + at.SPAN_LINK_FIRST, links)
-        store32(span + at.SPAN_LINK_COUNT, count(out, LINKS) - links)
-        set_count(out, SPANS, row + 1)
-        return OK
-    set_count(out, STRINGS, strings)
-    set_count(out, ATTRS, attrs)
-    set_count(out, EVENTS, events)
-    set_count(out, LINKS, links)
-    return reason
-
-
-@inner
-def read_owner(data: int, out: int, level: int, position: int, end: int) -> int:
-    """Reason of a ResourceSpans (level 0) or ScopeSpans (level 1) message: a new row of what it says about its spans."""
-    number = RESOURCES if level == 0 else SCOPES
-    message = RESOURCE_SPANS if level == 0 else SCOPE_SPANS
-    row = count(out, number)
-    record = table(out, number) + row * (at.RESOURCE_BYTES if level == 0 else at.SCOPE_BYTES)
-    set_count(out, number, row + 1)
-    reason = read_record(data, out, message, record, position, end)
-    if level == 1:
-        store32(record + at.SCOPE_RESOURCE, count(out, RESOURCES) - 1)
+    while True:
+        reason = read_record(data, out, part, record, position, end)
+        if reason != OK:
+            break
+        if event < count(out, EVENTS):
+            part = EVENT
+            record = table(out, EVENTS) + event * at.EVENT_BYTES
+            event += 1
+        elif link < count(out, LINKS):
+            part = LINK
+            record = table(out, LINKS) + link * at.LINK_BYTES
+            link += 1
+        else:
+            break
+        position = load64(record)
+        end = load64(record + 8)
+    if message == SCOPE_SPANS:
+        store32(row + at.SCOPE_RESOURCE, count(out, RESOURCES) - 1)
+    if message == SPAN and reason == OK:
+        reason = complete_span(data, out, row, events, links)
+    if reason != OK:
+        set_count(out, RESOURCES - message, count(out, RESOURCES - message) - 1)
+        set_count(out, STRINGS, strings)
+        set_count(out, ATTRS, attrs)
+        set_count(out, EVENTS, events)
+        set_count(out, LINKS, links)
     return reason
 
 
@@ -159,44 +158,43 @@ def begin_tables(out: int) -> None:
 @kernel
 def walk_payload(data: int, out: int, end: int, reads: int) -> int:
     """Walk a payload of `end` bytes; count what is in it, or read it if `reads` is not 0. OK, FULL, or why it is malformed as a whole."""
+    if reads != 0:
+        begin_tables(out)
     groups = load64(out + SCRATCH)
-    level = 0
+    message = RESOURCE_SPANS
     position = 0
     resource_end = end
     scope_end = end
     resource_reason = OK
-    reason = OK
-    if reads != 0:
-        begin_tables(out)
-    while level >= 0:
-        limit = end if level == 0 else resource_end if level == 1 else scope_end
-        problem, begin, position = next_child(data, groups, 1 if level == 0 else 2, position, limit)
+    scope_reason = OK
+    while message >= RESOURCE_SPANS:
+        limit = end if message == RESOURCE_SPANS else resource_end if message == SCOPE_SPANS else scope_end
+        problem, begin, position = next_child(data, groups, 1 if message == RESOURCE_SPANS else 2, position, limit)
         if problem != OK:
             return problem
         if begin == BAD:
-            level -= 1
-        elif level == 2:
-            if reads == 0:
-                set_count(out, SPANS, count(out, SPANS) + 1)
-            else:
-                problem = read_span(data, out, count(out, SCOPES) - 1, begin, position) if reason == OK else reason
-                if problem == FULL:
-                    return FULL
-                if problem != OK:
-                    reject(out, problem)
-        else:
-            if reads == 0:
-                number = RESOURCES if level == 0 else SCOPES
-                set_count(out, number, count(out, number) + 1)
-            elif level == 0 or resource_reason == OK:
-                reason = read_owner(data, out, level, begin, position)
-                if reason == FULL:
-                    return FULL
-            if level == 0:
-                resource_reason = reason
-                resource_end = position
-            else:
-                scope_end = position
-            level += 1
-            position = begin
+            message -= 1
+            continue
+        reason = OK if message == RESOURCE_SPANS else resource_reason if message == SCOPE_SPANS else scope_reason
+        if reads == 0:
+            set_count(out, RESOURCES - message, count(out, RESOURCES - message) + 1)
+        elif reason == OK:
+            reason = read_message(data, out, message, begin, position)
+            if reason == FULL:
+                return FULL
+        if message == SPAN:
+            if reason != OK:
+                reject(out, reason)
+            continue
+        if message == RESOURCE_SPANS:
+            resource_reason = reason
+            resource_end = position
+        scope_reason = reason
+        scope_end = position
+        message += 1
+        position = begin
     return OK
+
+
+assert (RESOURCE_SPANS, SCOPE_SPANS, SPAN) == (0, 1, 2) == (RESOURCES - RESOURCES, RESOURCES - SCOPES, RESOURCES - SPANS)
+"""Messages count downwards from where their tables count upwards: table RESOURCES - message."""
