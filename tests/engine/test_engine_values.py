@@ -251,3 +251,19 @@ def test_booleans_and_enumerations_equal_only_their_own_kind() -> None:
     truth = attribute_column([True, False])
     assert not holds(CompareConstant(Operator.LESS, OPERAND, Constant(ValueType.BOOL, value=True)), truth).any()
     assert compare(Operator.EQUAL, truth, attribute_column([True, 0])).tolist() == [True, False]
+
+
+def test_few_rows_with_a_large_dictionary_answer_the_same() -> None:
+    words = pa.array([f"word {number:04}" for number in range(1000)])
+    codes, valid = np.array([999, 3, 1 << 30, 999], np.int32), np.array([True, True, False, True])
+    few = Values(4, (Texts(valid, codes, words),))
+    assert holds(Matches(OPERAND, ".*9", negated=False), few).tolist() == [True, False, False, True]
+    assert holds(CompareConstant(Operator.LESS, OPERAND, Constant(ValueType.STRING, "word 0900")), few).tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    assert holds(OneOf(OPERAND, ("word 0003", "x")), few).tolist() == [False, True, False, False]
+    assert compare(Operator.GREATER, few, attribute_column(["word 0500"] * 4)).tolist() == [True, False, False, True]
+    assert value_codes(first_of([few, attribute_column(["a", "b", "c", "d"])])).tolist()[0] != 0

@@ -104,12 +104,16 @@ def _with_zero_ids(values: Values) -> Values:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Tries. `rows`: their spans, None for all spans in order; `events`, `links`: the event and link of each try, -1 for none."""
+    """Tries. `rows`: their spans, None for all spans in order; `events`, `links`: the event and link of each try, -1 for none.
+
+    What is gathered for a view is kept with it, since queries ask for the same field many times.
+    """
 
     frame: Frame
     rows: Rows | None = None
     events: Rows | None = None
     links: Rows | None = None
+    gathered: dict[Source | FirstOf, Values] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return self.frame.rows if self.rows is None else len(self.rows)
@@ -117,6 +121,13 @@ class View:
 
 def view_source(view: View, source: Source | FirstOf) -> Values:
     """The values of a source for the tries of a view."""
+    found = view.gathered.get(source)
+    if found is None:
+        found = view.gathered[source] = _gather(view, source)
+    return found
+
+
+def _gather(view: View, source: Source | FirstOf) -> Values:
     match source:
         case FirstOf():
             return first_of([view_source(view, column) for column in source.columns])

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spanlake.engine.values.parts import Mask
+from spanlake.engine.values.texts import compacted
 from spanlake.model.scan import Ids, Texts
 from spanlake.traceql.ast import Operator
 from spanlake.traceql.plan.prune import parse_id
@@ -44,7 +45,7 @@ def compare_id_texts(operator: Operator, ids: Ids, texts: Texts) -> Mask:
     both = ids.valid & texts.valid
     if operator not in {Operator.EQUAL, Operator.NOT_EQUAL} or not both.any():
         return np.zeros(len(both), np.bool_)
-    digits = 2 * ids.width
+    texts, digits = compacted(texts), 2 * ids.width
     is_id = _numpy(pc.match_substring_regex(texts.dictionary, f"^[0-9a-fA-F]{{0,{digits}}}$"))
     padded = pc.if_else(pa.array(is_id), pc.utf8_lpad(pc.ascii_lower(texts.dictionary), digits, "0"), "")
     raw = np.frombuffer(bytes.fromhex("".join(padded.filter(pa.array(is_id)).to_pylist())), ">u8").reshape(-1, ids.width // 8)

@@ -39,6 +39,16 @@ def regex_problem(pattern: str) -> str | None:
     return None
 
 
+def compacted(texts: Texts) -> Texts:
+    """With a dictionary of no more strings than twice the rows: of a large dictionary, few rows have few strings."""
+    if len(texts.dictionary) <= 2 * len(texts.valid):
+        return texts
+    used, codes = np.unique(texts.codes[texts.valid], return_inverse=True)
+    every = np.zeros(len(texts.valid), np.int32)
+    every[texts.valid] = codes.reshape(-1)
+    return Texts(texts.valid, every, texts.dictionary.take(pa.array(used)))
+
+
 def text_rows(texts: Texts, found: Mask) -> Mask:
     """The rows whose string is marked in `found`, which is parallel to the dictionary."""
     if not len(found):
@@ -48,17 +58,20 @@ def text_rows(texts: Texts, found: Mask) -> Mask:
 
 def compare_text(operator: Operator, texts: Texts, text: str) -> Mask:
     """Where `string operator text` holds."""
+    texts = compacted(texts)
     return text_rows(texts, _mask(_COMPARE[operator](texts.dictionary, pa.scalar(text, texts.dictionary.type))))
 
 
 def match_text(texts: Texts, pattern: str, *, negated: bool) -> Mask:
     """Where the whole string matches, or does not."""
+    texts = compacted(texts)
     found = _mask(pc.match_substring_regex(texts.dictionary, anchored(pattern)))
     return text_rows(texts, ~found if negated else found)
 
 
 def text_in(texts: Texts, wanted: tuple[str, ...]) -> Mask:
     """Where the string is one of the wanted ones."""
+    texts = compacted(texts)
     return text_rows(texts, _mask(pc.is_in(texts.dictionary, value_set=pa.array(wanted, texts.dictionary.type))))
 
 
@@ -72,6 +85,7 @@ def compare_texts(operator: Operator, left: Texts, right: Texts) -> Mask:
     both = left.valid & right.valid
     if not both.any():
         return both
+    left, right = compacted(left), compacted(right)
     ranks = ranked([left.dictionary, right.dictionary])
     first = ranks[0].take(left.codes, mode="clip")
     second = ranks[1].take(right.codes, mode="clip")
