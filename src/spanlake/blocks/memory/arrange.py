@@ -119,7 +119,7 @@ def _bits_for(entries: int) -> int:
 def group_traces(spans: int, rows: int, slots: int, firsts: int, groups: int, multiplier: int) -> int:
     """Number the distinct trace ids by first appearance: writes the group of each row and the first row of each group.
 
-    spans: SPAN[rows]; slots: int64[2 << bits of rows], all zero; firsts, groups: int64[rows]. Returns the number of groups.
+    spans: SPAN[rows]; slots: int32[4 * rows], all zero; firsts, groups: int64[rows]. Returns the number of groups.
     """
     bits = _bits_for(rows)
     second = (multiplier * 0x2545F4914F6CDD1D ^ (multiplier >> 29)) | 1
@@ -130,9 +130,9 @@ def group_traces(spans: int, rows: int, slots: int, firsts: int, groups: int, mu
         low = load64(span + at.SPAN_TRACE_LO)
         place = _high_bits(high * multiplier + low * second, bits)
         while True:
-            group = load64(slots + 8 * place) - 1
+            group = load32(slots + 4 * place) - 1
             if group < 0:
-                store64(slots + 8 * place, found + 1)
+                store32(slots + 4 * place, found + 1)
                 store64(firsts + 8 * found, row)
                 group = found
                 found += 1
@@ -383,7 +383,7 @@ def arrange(spans: Records, scopes: Records) -> Arrangement:
 def sort_by_trace(spans: Records, multiplier: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows ordered by trace id, in arrival order within a trace, and where each trace begins (traces + 1 entries)."""
     rows = len(spans)
-    slots = np.zeros(max(4 * rows, 2), np.int64)
+    slots = np.zeros(max(4 * rows, 2), np.int32)
     firsts, groups = np.empty(rows, np.int64), np.empty(rows, np.int64)
     count = group_traces(spans.ctypes.data, rows, slots.ctypes.data, firsts.ctypes.data, groups.ctypes.data, multiplier)
     first = spans[firsts[:count]]
