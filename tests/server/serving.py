@@ -17,12 +17,14 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
-from spanlake.model.errors import ConfigError
+from spanlake.model.errors import ConfigError, QueryCancelled
 from spanlake.model.ingest import Accepted
+from spanlake.model.queries import SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.settings import QuerySettings, ServerSettings
-from spanlake.model.trace import TimeRange, TraceAnswer
+from spanlake.model.stop import Stop
+from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
 from spanlake.server.listeners import Core, Listeners, Ports
-from spanlake.server.ports import BuildInfo
+from spanlake.server.ports import BuildInfo, Queries
 
 WAIT_SECONDS = 20
 """Longest wait for something that should happen at once."""
@@ -73,6 +75,50 @@ class RecordingReader:
 
 
 @dataclass
+class RecordingQueries:
+    """Every query of TraceQL: answers or raises `outcome`; keeps what it was asked. With `waits`, answers when it is given up."""
+
+    outcome: Any = None
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+    waits: bool = False
+    gave_up: threading.Event = field(default_factory=threading.Event)
+
+    def _answer(self, stop: Stop, *asked: Any) -> Any:
+        self.asked.append(asked)
+        try:
+            while self.waits:
+                stop.check()
+                time.sleep(0.002)
+        except QueryCancelled:
+            self.gave_up.set()
+            raise
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def search(self, tenant: str, query: SearchQuery, stop: Stop) -> Any:
+        return self._answer(stop, tenant, query)
+
+    def names(self, tenant: str, query: TagNamesQuery, stop: Stop) -> Any:
+        return self._answer(stop, tenant, query)
+
+    def values(self, tenant: str, query: TagValuesQuery, stop: Stop) -> Any:
+        return self._answer(stop, tenant, query)
+
+    def values_v1(self, tenant: str, query: TagValuesQuery, stop: Stop) -> Any:
+        return self._answer(stop, tenant, query, "v1")
+
+    def find_filtered(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None, wanted: TraceFilter, stop: Stop) -> Any:
+        return self._answer(stop, tenant, trace_id, time_range, wanted)
+
+
+def recording_queries(recording: RecordingQueries | None = None) -> Queries:
+    """One recording for all kinds of queries."""
+    one = recording or RecordingQueries()
+    return Queries(one, one, one)
+
+
+@dataclass
 class FixedHealth:
     """Ready unless `reason` is set."""
 
@@ -105,6 +151,7 @@ class Served:
     reader: RecordingReader = field(default_factory=RecordingReader)
     health: FixedHealth = field(default_factory=FixedHealth)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    queries: RecordingQueries = field(default_factory=RecordingQueries)
     ports: Ports = field(default_factory=lambda: Ports(0, 0, 0))
 
     def push(self, body: Any, method: str = "POST", path: str = "/v1/traces", **headers: str) -> Reply:
@@ -156,7 +203,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 def serving(served: Served | None = None, query: QuerySettings | None = None, **settings: Any) -> Iterator[Served]:
     """Run a server with these settings, on free loopback ports."""
     served = served or Served()
-    core = Core(served.receiver, served.reader, served.health, served.registry)
+    core = Core(served.receiver, served.reader, served.health, served.registry, recording_queries(served.queries))
     listeners = Listeners(core, replace(FREE_PORTS, **settings), query or QuerySettings())
     started: Future[Ports] = Future()
     stop = asyncio.Event()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from serving import FREE_PORTS, WAIT_SECONDS, FixedHealth, RecordingReader, RecordingReceiver, eventually, serving
+from serving import FREE_PORTS, WAIT_SECONDS, FixedHealth, RecordingReader, RecordingReceiver, eventually, recording_queries, serving
 
 from spanlake.model.errors import ConfigError
 from spanlake.model.settings import QuerySettings
@@ -23,7 +23,7 @@ from spanlake.server.transport.sockets import bind
 
 
 def listeners_with(**settings: int) -> Listeners:
-    core = Core(RecordingReceiver(), RecordingReader(), FixedHealth(), CollectorRegistry())
+    core = Core(RecordingReceiver(), RecordingReader(), FixedHealth(), CollectorRegistry(), recording_queries())
     return Listeners(core, replace(FREE_PORTS, **settings), QuerySettings())  # type: ignore[arg-type]
 
 
@@ -79,7 +79,7 @@ def test_stop_lets_a_push_finish_when_one_is_in_flight() -> None:
 def test_stop_drops_a_push_when_it_does_not_finish_in_time() -> None:
     receiver = RecordingReceiver()
     receiver.gate.clear()
-    core = Core(receiver, RecordingReader(), FixedHealth(), CollectorRegistry())
+    core = Core(receiver, RecordingReader(), FixedHealth(), CollectorRegistry(), recording_queries())
     listeners = Listeners(core, replace(FREE_PORTS, drain_seconds=0), QuerySettings())
 
     async def start_push_stop() -> bytes:
@@ -102,12 +102,12 @@ PROGRAM = """
     import sys
     sys.path.insert(0, sys.argv[1])
     from prometheus_client import CollectorRegistry
-    from serving import FREE_PORTS, FixedHealth, RecordingReader, RecordingReceiver
+    from serving import FREE_PORTS, FixedHealth, RecordingReader, RecordingReceiver, recording_queries
     from spanlake.model.settings import QuerySettings
     from spanlake.server.listeners import Core, Listeners, serve_until_signal
     receiver = RecordingReceiver()
     receiver.gate.clear()
-    core = Core(receiver, RecordingReader(), FixedHealth(), CollectorRegistry())
+    core = Core(receiver, RecordingReader(), FixedHealth(), CollectorRegistry(), recording_queries())
     serve_until_signal(Listeners(core, FREE_PORTS, QuerySettings()), lambda ports: print(ports.otlp_http, flush=True))
     print("stopped", flush=True)
 """

@@ -5,27 +5,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Histogram
 
 from spanlake import __version__
 from spanlake.app.metrics import register_metrics
+from spanlake.app.timed import TimedReader, timed_queries
 from spanlake.blocks.catalog import Catalog
 from spanlake.blocks.footers import FooterCache
+from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.blocks.wal import open_wal
 from spanlake.ingest.flush import Flusher
 from spanlake.ingest.maintenance import Maintenance, MaintenanceSettings
 from spanlake.ingest.pipeline import Pipeline
 from spanlake.ingest.tenants import Tenants
 from spanlake.model.settings import Settings
-from spanlake.model.trace import TimeRange, TraceAnswer
 from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore
+from spanlake.query.executors.inline import InlineExecutor
+from spanlake.query.executors.threads import ThreadExecutor
+from spanlake.query.search import Searcher
+from spanlake.query.sources import TenantSources
+from spanlake.query.tags import TagReader
 from spanlake.query.trace import TraceFinder
+from spanlake.query.trace_filter import FilteringFinder
 from spanlake.server.listeners import Core
-from spanlake.server.ports import BuildInfo
+from spanlake.server.ports import BuildInfo, Queries
 
 _LOG = logging.getLogger(__name__)
 REFRESHED_EVERY_SECONDS = 0.5
@@ -37,18 +44,6 @@ def wal_directory(settings: Settings, store: ObjectStore) -> Path:
         return Path(settings.wal.directory)
     root = store.local_path("wal")
     return root if root is not None else Path("data/wal")
-
-
-@dataclass(frozen=True, slots=True)
-class TimedReader:
-    """Trace lookups with their durations on record."""
-
-    finder: TraceFinder
-    seconds: Histogram
-
-    def find(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
-        with self.seconds.labels("trace").time():
-            return self.finder.find(tenant, trace_id, time_range)
 
 
 class System:
@@ -71,7 +66,12 @@ class System:
         register_metrics(self.registry, self.pipeline, self.maintenance, self.footers)
         seconds = Histogram("spanlake_query_seconds", "Duration of queries", ["kind"], registry=self.registry)
         finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, settings.query)
-        self.core = Core(self.pipeline, TimedReader(finder, seconds), self, self.registry)
+        self.caches = ScanCaches(self.store, self.footers, bytes_max=settings.query.cache_bytes)
+        executor = ThreadExecutor(settings.query.threads) if settings.query.threads else InlineExecutor()
+        sources = TenantSources(self.caches, self.pipeline.view, self.tenants.refresh, executor)
+        searcher, tags = Searcher(sources, settings.query), TagReader(sources, settings.query)
+        queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder)), seconds)
+        self.core = Core(self.pipeline, TimedReader(finder, seconds), self, self.registry, queries)
         self._waiting_for = "starting"
         self._starter = threading.Thread(target=self._start, name="starter", daemon=True)
         self._refresher = threading.Thread(target=self._refresh, name="refresher", daemon=True)

@@ -51,6 +51,10 @@ class QueryTimeout(SpanlakeError):
     """A query passed its deadline."""
 
 
+class QueryCancelled(SpanlakeError):
+    """Nobody waits for the answer of a query any more."""
+
+
 class QueryError(SpanlakeError):
     """A TraceQL text that does not parse or check.
 

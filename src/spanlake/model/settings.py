@@ -114,6 +114,11 @@ class QuerySettings:
 
     trace_bytes_max: int = setting(64 * MIB, "largest trace-by-id answer; above it v1 fails and v2 is PARTIAL", least=1024)
     timeout_seconds: float = setting(60.0, "a query that runs longer fails", least=0.1)
+    threads: int = setting(2, "threads on which all searches evaluate pieces of blocks; 0: each query only on its own", least=0, most=256)
+    range_seconds_max: float = setting(168 * 3600.0, "longest time range of a search; 0: any", least=0)
+    answer_spans_max: int = setting(1_000_000, "most spans in the answer of a search; one with more fails", least=1)
+    tag_values_bytes_max: int = setting(MIB, "size of the names or values of tags at which a list of them is cut", least=1024)
+    cache_bytes: int = setting(256 * MIB, "memory for what searches remember of blocks: trace ids, dictionaries", least=MIB)
     catalog_refresh_seconds: float = setting(5.0, "how stale the view of blocks written by other processes may be", least=0)
 
 

@@ -30,3 +30,17 @@ class TraceAnswer:
     complete: bool = True
     message: str = ""
     inspected_bytes: int = 0
+
+
+ALL_GENERATIONS = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TraceFilter:
+    """Which spans of a trace are wanted: those that a TraceQL filter finds, their descendants down to `match_depth` generations, and, with
+    `keep_hierarchy`, the ancestors of all of these up to `ancestor_depth` generations. ALL_GENERATIONS is no bound."""
+
+    text: str
+    keep_hierarchy: bool = False
+    match_depth: int = 0
+    ancestor_depth: int = ALL_GENERATIONS

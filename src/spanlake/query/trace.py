@@ -43,10 +43,17 @@ class TraceFinder:
 
     def find(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
         """The trace with that id (high and low 64 bits); `time_range` bounds the blocks that are looked at."""
+        found, inspected = self.fragments(tenant, trace_id, time_range)
+        if not found:
+            return TraceAnswer(b"", 0, inspected_bytes=inspected)
+        return bounded_answer(combine(found), bytes_max=self.settings.trace_bytes_max, inspected_bytes=inspected)
+
+    def fragments(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> tuple[list[SpanBatch], int]:
+        """What there is of a trace in every place, in order of arrival, and the bytes that were looked at."""
         for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
             view = self.view(tenant)
             try:
-                return self._answer(tenant, view, trace_id, time_range)
+                return self._fragments(tenant, view, trace_id, time_range)
             except KeyMissing:
                 # A block was compacted away longer ago than its grace: the view is that stale.
                 if last:
@@ -54,7 +61,9 @@ class TraceFinder:
                 self.refresh(tenant)
         raise AssertionError
 
-    def _answer(self, tenant: str, view: LiveView, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
+    def _fragments(
+        self, tenant: str, view: LiveView, trace_id: tuple[int, int], time_range: TimeRange | None
+    ) -> tuple[list[SpanBatch], int]:
         stored: dict[Block, SpanBatch] = {}
         inspected = 0
         blocks = [block for block in view.table.blocks if _overlaps(block, time_range)]
@@ -70,9 +79,7 @@ class TraceFinder:
             rows_here = live.of_trace(*trace_id)
             if len(rows_here):
                 found.append(trim(live.batch.take(rows_here)))
-        if not found:
-            return TraceAnswer(b"", 0, inspected_bytes=inspected)
-        return bounded_answer(combine(found), bytes_max=self.settings.trace_bytes_max, inspected_bytes=inspected)
+        return found, inspected
 
 
 def _overlaps(block: Block, time_range: TimeRange | None) -> bool:

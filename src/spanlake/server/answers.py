@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from spanlake.model.errors import QueryTimeout
+from spanlake.model.stop import Stop
 from spanlake.server.errors import refusal_of
 from spanlake.server.work_pool import WorkPool
 
@@ -49,19 +50,41 @@ class QueryEdge:
 
 def endpoint(edge: QueryEdge, answer_to: Callable[[Request], Answer]) -> Callable[[Request], Awaitable[Response]]:
     """An ASGI endpoint of a blocking function, with the edge's bounds on how many run, how many wait and for how long."""
+    return stoppable_endpoint(edge, lambda request, _stop: answer_to(request))
+
+
+def stoppable_endpoint(edge: QueryEdge, answer_to: Callable[[Request, Stop], Answer]) -> Callable[[Request], Awaitable[Response]]:
+    """As `endpoint`, for work that can be given up: when it takes too long, and when the client has gone."""
 
     async def respond(request: Request) -> Response:
         compress = accepts_gzip(request.headers.get("accept-encoding", ""))
+        stop = Stop(edge.timeout_seconds)
+
+        def work() -> Answer:
+            stop.check()
+            answer = answer_to(request, stop)
+            return _compressed(answer) if compress else answer
+
+        gone = asyncio.create_task(_watch(request, stop))
         try:
-            work = edge.pool.run(lambda: _compressed(answer_to(request)) if compress else answer_to(request))
-            answer = await asyncio.wait_for(work, edge.timeout_seconds)
+            answer = await asyncio.wait_for(edge.pool.run(work), edge.timeout_seconds)
         except TimeoutError:
             return _refused(QueryTimeout(f"the query took longer than {edge.timeout_seconds:g} seconds"))
         except Exception as error:  # noqa: BLE001 whatever it is, the client gets a status and a text
             return _refused(error)
+        finally:
+            stop.cancel()
+            gone.cancel()
         return _response(answer)
 
     return respond
+
+
+async def _watch(request: Request, stop: Stop) -> None:
+    """Stop the work when the client closes the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    stop.cancel()
 
 
 def negotiated(accept: str) -> str:

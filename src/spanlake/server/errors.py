@@ -13,6 +13,7 @@ from spanlake.model.errors import (
     NoTenant,
     NotFound,
     Overloaded,
+    QueryCancelled,
     QueryError,
     QueryTimeout,
     StoreError,
@@ -20,7 +21,16 @@ from spanlake.model.errors import (
     Unavailable,
 )
 
-INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 3, 4, 5, 8, 13, 14, 16
+CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = (
+    1,
+    3,
+    4,
+    5,
+    8,
+    13,
+    14,
+    16,
+)
 
 STATUS_BY_ERROR: dict[type[Exception], tuple[int, int]] = {
     InvalidInput: (INVALID_ARGUMENT, 400),
@@ -32,6 +42,7 @@ STATUS_BY_ERROR: dict[type[Exception], tuple[int, int]] = {
     Unavailable: (UNAVAILABLE, 503),
     StoreError: (UNAVAILABLE, 503),
     QueryTimeout: (DEADLINE_EXCEEDED, 504),
+    QueryCancelled: (CANCELLED, 499),
     Exception: (INTERNAL, 500),
 }
 

@@ -25,10 +25,13 @@ from spanlake.server.answers import QueryEdge
 from spanlake.server.edge_metrics import EdgeMetrics
 from spanlake.server.otlp_grpc import OtlpGrpcServer
 from spanlake.server.otlp_http import PushEdge, otlp_http_app
-from spanlake.server.ports import Health, SpanReceiver, TraceReader
+from spanlake.server.ports import Health, Queries, SpanReceiver, TraceReader
 from spanlake.server.query_http import query_app
+from spanlake.server.routes.search import search_routes
 from spanlake.server.routes.status import status_routes
+from spanlake.server.routes.tags import tag_routes
 from spanlake.server.routes.trace import trace_routes
+from spanlake.server.search_parameters import RangeLimits
 from spanlake.server.transport.budget import ByteBudget
 from spanlake.server.transport.connection import ConnectionLimits, bounded_protocol
 from spanlake.server.transport.sockets import bind
@@ -55,6 +58,7 @@ class Core:
     reader: TraceReader
     health: Health
     registry: CollectorRegistry
+    queries: Queries
 
 
 class Listeners:
@@ -73,7 +77,15 @@ class Listeners:
         http_pool, grpc_pool = self._push_pools
         self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock()))
         query_edge = QueryEdge(self._query_pool, query.timeout_seconds, server.multitenancy)
-        self._query_app = query_app([*status_routes(core.health, core.registry), *trace_routes(query_edge, core.reader)])
+        limits = RangeLimits(query.range_seconds_max)
+        self._query_app = query_app(
+            [
+                *status_routes(core.health, core.registry),
+                *trace_routes(query_edge, core.reader, core.queries.filterer),
+                *search_routes(query_edge, core.queries.searcher, limits),
+                *tag_routes(query_edge, core.queries.tags, limits),
+            ]
+        )
         self._grpc = OtlpGrpcServer(core.receiver, grpc_pool, server, metrics)
         self._http: list[HttpListener] = []
         self._sweeper: asyncio.Task[None] | None = None

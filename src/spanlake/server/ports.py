@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spanlake.model.ingest import Accepted
-from spanlake.model.trace import TimeRange, TraceAnswer
+from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
+from spanlake.model.stop import Stop
+from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
 
 
 class SpanReceiver(Protocol):
@@ -26,6 +28,47 @@ class TraceReader(Protocol):
     def find(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
         """The trace with that id (high and low 64 bits); `time_range` says where to look, None means everywhere."""
         ...
+
+
+class TraceFilterer(Protocol):
+    """Trace by id, of which only some spans are wanted. Thread-safe and blocking."""
+
+    def find_filtered(
+        self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None, wanted: TraceFilter, stop: Stop
+    ) -> TraceAnswer:
+        """As TraceReader.find, with the spans that the filter wants."""
+        ...
+
+
+class TraceSearcher(Protocol):
+    """Search over live and stored spans. Thread-safe and blocking."""
+
+    def search(self, tenant: str, query: SearchQuery, stop: Stop) -> SearchAnswer:
+        """Raises QueryError or InvalidInput for a bad query, TooLarge for too large an answer, and what `stop` raises."""
+        ...
+
+
+class TagSource(Protocol):
+    """Names and values of tags. Thread-safe and blocking; raises as TraceSearcher does."""
+
+    def names(self, tenant: str, query: TagNamesQuery, stop: Stop) -> TagNamesAnswer: ...
+
+    def values(self, tenant: str, query: TagValuesQuery, stop: Stop) -> TagValuesAnswer:
+        """The values of a tag that is named as in TraceQL."""
+        ...
+
+    def values_v1(self, tenant: str, query: TagValuesQuery, stop: Stop) -> TagValuesAnswer:
+        """The values of a tag that is named without its scope."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """What answers TraceQL."""
+
+    searcher: TraceSearcher
+    tags: TagSource
+    filterer: TraceFilterer
 
 
 @dataclass(frozen=True, slots=True)

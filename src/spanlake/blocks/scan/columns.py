@@ -164,7 +164,15 @@ def _attributes(table: pa.Table, layout: BlockLayout, fields: Sequence[Field]) -
 def _column_part(table: pa.Table, name: str | None) -> Texts | Numbers | None:
     if name is None or name not in table.column_names:
         return None
-    array = one_array(table.column(name))
+    return _array_part(one_array(table.column(name)))
+
+
+def values_of_array(array: pa.Array) -> Values:
+    """An attribute column as values."""
+    return of_parts(len(array), _array_part(array))
+
+
+def _array_part(array: pa.Array) -> Texts | Numbers | None:
     if isinstance(array, pa.DictionaryArray) or pa.types.is_string(array.type):
         return texts(array)
     valid = validity(array)

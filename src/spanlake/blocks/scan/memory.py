@@ -77,6 +77,11 @@ class ArrangedSpans:
         rows = np.repeat(traces, np.diff(self.arrangement.trace_first))
         return self._select(rows, traces)
 
+    def only_rows(self, rows: NDArray[np.bool_]) -> SpanBatch:
+        """Some spans, those of a resource and scope side by side."""
+        order = np.lexsort((self.arrangement.scope_index, self.arrangement.resource_index))
+        return self.batch.take(order[rows[order]])
+
     def _select(self, rows: Any, traces: Any) -> ArrangedSpans:
         """By slices or masks."""
         whole = self.arrangement
@@ -156,6 +161,24 @@ class MemoryScan:
         events = self._children(part, "event", by_scope["event"]) if "event" in by_scope else None
         links = self._children(part, "link", by_scope["link"]) if "link" in by_scope else None
         return ScanBatch(part.arrangement.trace_first, high, low, values, events, links)
+
+    def keys(self) -> frozenset[Field]:
+        """The attribute keys of all spans, and of their resources, scopes, events and links."""
+        batch = self._spans.batch
+        scopes = batch.scopes[np.unique(batch.spans["scope"])]
+        owners: dict[FieldScope, Records] = {
+            "span": batch.spans,
+            "resource": batch.resources[np.unique(scopes["resource"])],
+            "instrumentation": scopes,
+            "event": batch.events[ranges(batch.spans["event_first"], batch.spans["event_count"])],
+            "link": batch.links[ranges(batch.spans["link_first"], batch.spans["link_count"])],
+        }
+        found = set()
+        for scope, records in owners.items():
+            seen = np.zeros(len(batch.strings), np.bool_)
+            seen[batch.attrs["key"][ranges(records["attr_first"], records["attr_count"])]] = True
+            found |= {Field(scope, batch.strings.text_at(code)) for code in np.flatnonzero(seen).tolist()}
+        return frozenset(found)
 
     def _code(self, text: str) -> int:
         if text not in self._codes:

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from spanlake.blocks.file.footer import BlockInfo
@@ -19,15 +20,16 @@ from spanlake.blocks.file.reader import repeated
 from spanlake.blocks.file.rows import table_to_batch
 from spanlake.blocks.file.trace_filter import hash_traces
 from spanlake.blocks.memory.trim import trim
-from spanlake.blocks.scan.columns import TRACE_ID, leaves_of, read_columns, table_to_scan_batch, trace_bounds
-from spanlake.blocks.scan.layout import OVERFLOW, BlockLayout
+from spanlake.blocks.scan.columns import TRACE_ID, leaves_of, read_columns, table_to_scan_batch, trace_bounds, values_of_array
+from spanlake.blocks.scan.layout import OVERFLOW, OVERFLOW_KEYS, BlockLayout
 from spanlake.blocks.scan.memory import SERVICE, ArrangedSpans, MemoryScan
 from spanlake.blocks.scan.pruning import Pruner
 from spanlake.blocks.scan.trace_ids import Hashes, TraceIndex, index_traces, is_among
-from spanlake.model.scan import Field, Predicate, ScanBatch, ScanRequest, ScanStatistics
+from spanlake.model.scan import Field, FieldScope, Predicate, ScanBatch, ScanRequest, ScanStatistics, Values
 from spanlake.model.spans import SpanBatch
 from spanlake.objectstore.store import ObjectStore
 
+CHILD_SCOPES: tuple[FieldScope, ...] = ("event", "link")
 PIECE_ROWS = 131_072
 """Rows that are read and evaluated at once: enough to make what a batch costs anyway small, few enough to stay in memory."""
 
@@ -56,6 +58,18 @@ class Place(Protocol):
 
     def may_hold(self, predicate: Predicate, statistics: ScanStatistics) -> bool:
         """Whether some span here can satisfy a predicate."""
+        ...
+
+    def keys(self, statistics: ScanStatistics) -> frozenset[Field]:
+        """The attribute keys of all scopes."""
+        ...
+
+    def values(self, field: Field, statistics: ScanStatistics) -> Values | None:
+        """The values of a field without their rows, in any order, if they are at hand for less than a scan; else None."""
+        ...
+
+    def is_everywhere(self, field: Field) -> bool:
+        """Whether every span surely has the attribute."""
         ...
 
     def pieces(self, request: ScanRequest, without: Hashes, statistics: ScanStatistics) -> list[Piece]:
@@ -117,6 +131,58 @@ class BlockPlace:
 
     def may_hold(self, predicate: Predicate, statistics: ScanStatistics) -> bool:
         return self.pruner.may_hold(predicate, statistics)
+
+    def keys(self, statistics: ScanStatistics) -> frozenset[Field]:
+        found = {Field(info.scope, info.key) for info in self.info.keys}
+        for scope in CHILD_SCOPES:
+            leaf = f"{scope}s.list.element.attributes.list.element.key"
+            if self.layout.statistics(leaf).has_values.any():
+                found |= {Field(scope, key) for key in self._distinct_texts(leaf, statistics)}
+        if self.layout.crowded:
+            found |= self._overflow_keys(statistics)
+        return frozenset(found)
+
+    def _distinct_texts(self, leaf: str, statistics: ScanStatistics) -> list[str]:
+        values = self.pruner.leaf_values(leaf, statistics)
+        if values.known.all():
+            return list(pc.unique(values.values).to_pylist())
+        found = read_columns(self.store, self.layout, range(len(self.info.row_groups)), [TRACE_ID, leaf])
+        statistics.bytes += found.bytes_read
+        array = found.table.column(leaf.partition(".")[0]).combine_chunks()
+        while not pa.types.is_string(array.type):
+            array = array.flatten() if pa.types.is_list(array.type) else array.field(0)
+        return list(pc.unique(array).to_pylist())
+
+    def _overflow_keys(self, statistics: ScanStatistics) -> set[Field]:
+        """Keys that the footer does not list, because there are too many."""
+        leaves = [TRACE_ID, f"{OVERFLOW}.list.element.scope", OVERFLOW_KEYS]
+        found = read_columns(self.store, self.layout, range(len(self.info.row_groups)), leaves)
+        statistics.bytes += found.bytes_read
+        if OVERFLOW not in found.table.column_names:
+            return set()
+        entries = found.table.column(OVERFLOW).combine_chunks().flatten()
+        pairs = pa.table({"scope": entries.field("scope"), "key": entries.field("key")}).group_by(["scope", "key"]).aggregate([])
+        return {Field(scope, key) for scope, key in zip(*(pairs.column(name).to_pylist() for name in ("scope", "key")), strict=True)}
+
+    def values(self, field: Field, statistics: ScanStatistics) -> Values | None:
+        if field.scope in CHILD_SCOPES:
+            leaf = f"{field.scope}s.list.element.name" if field == Field("event", ":name") else None
+        elif field.scope == "intrinsic":
+            leaf = field.name
+        else:
+            leaf = self.layout.column_of(field)
+            if self.layout.in_overflow(field):
+                return None
+            if leaf is None:
+                return Values(0)
+        if leaf is None:
+            return None
+        found = self.pruner.leaf_values(leaf, statistics)
+        return values_of_array(found.values) if found.known.all() else None
+
+    def is_everywhere(self, field: Field) -> bool:
+        types = self.layout.key_types(field)
+        return types is not None and sum(types.values()) >= self.info.rows
 
     def pieces(self, request: ScanRequest, without: Hashes, statistics: ScanStatistics) -> list[Piece]:
         statistics.blocks += 1
@@ -217,6 +283,18 @@ class LivePlace:
     def may_hold(self, predicate: Predicate, statistics: ScanStatistics) -> bool:
         del predicate, statistics
         return True
+
+    def keys(self, statistics: ScanStatistics) -> frozenset[Field]:
+        del statistics
+        return MemoryScan(self._spans).keys()
+
+    def values(self, field: Field, statistics: ScanStatistics) -> Values | None:
+        del field, statistics
+        return None
+
+    def is_everywhere(self, field: Field) -> bool:
+        del field
+        return False
 
     def pieces(self, request: ScanRequest, without: Hashes, statistics: ScanStatistics) -> list[Piece]:
         del statistics

@@ -121,7 +121,7 @@ class Pruner:
             return everywhere
         leaf = self._leaf(field)
         if leaf is None:
-            return everywhere if field.scope in ("event", "link") else self._overflow(field)
+            return everywhere if field.scope in ("intrinsic", "event", "link") else self._overflow(field)
         values = self.leaf_values(leaf, statistics)
         held = values_may_hold(predicate, values.values)
         counts = np.concatenate([[0], np.cumsum(held)])

@@ -2,8 +2,9 @@
 
 Most traces lie in one place: a block, or the live spans. Those that lie in several (a late span, a trace longer than a cut) are left out
 of the scans of their places; their fragments are gathered, arranged by the rules of storage, and scanned from memory. Each such trace
-belongs to the *unit* of the place whose traces are oldest, because a trace starts no later than any of its fragments: so a unit's
-`newest_ns` bounds the start of every trace that it gives, and a search for the newest traces can stop.
+belongs to the *unit* of the place where it arrived first, because all spans of its first fragment are kept (a later one may hold nothing
+but duplicates): so the trace starts no later than that fragment, a unit's `newest_ns` bounds the start of every trace that it gives, and a
+search for the newest traces can stop.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Unit:
     def pieces(self, request: ScanRequest, statistics: ScanStatistics) -> list[Piece]:
         """Functions that read the traces that matter, each of which may run on any thread."""
         pieces: list[Piece] = []
-        if request.overlaps is None or _overlaps(self.place, request.overlaps):
+        if request.overlaps is None or overlaps(self.place, request.overlaps):
             pieces = self.place.pieces(request, self.split.hashes, statistics)
         elif isinstance(self.place, BlockPlace):
             statistics.blocks += 1
@@ -120,7 +121,8 @@ class Unit:
                 yield batch
 
 
-def _overlaps(place: Place, time_range: TimeRange) -> bool:
+def overlaps(place: Place, time_range: TimeRange) -> bool:
+    """Whether traces of the place can overlap the range."""
     return place.times.trace_start_min_ns < time_range.end_ns and place.times.trace_end_max_ns >= time_range.start_ns
 
 
@@ -132,15 +134,13 @@ class SplitTraces:
     hashes: Hashes
 
     def homes(self) -> list[Hashes]:
-        """Per place, the split traces that belong to its unit: it is the one of their places whose traces are oldest."""
-        order = sorted(range(len(self.places)), key=lambda number: (self.places[number].times.trace_start_max_ns, number))
-        homes: list[Hashes] = [self.hashes[:0]] * len(self.places)
+        """Per place, the split traces that belong to its unit: those that arrived nowhere before."""
+        homes: list[Hashes] = []
         left = self.hashes
-        for number in order:
-            if not len(left):
-                break
-            here = is_among(left, self.places[number].index().hashes)
-            homes[number], left = left[here], left[~here]
+        for place in self.places:
+            here = is_among(left, place.index().hashes) if len(left) else np.zeros(0, np.bool_)
+            homes.append(left[here])
+            left = left[~here]
         return homes
 
     def pieces(self, own: Hashes, request: ScanRequest, statistics: ScanStatistics) -> list[Piece]:

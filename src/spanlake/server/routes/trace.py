@@ -9,23 +9,23 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.routing import Route
 
-from spanlake.model.errors import InvalidInput
+from spanlake.model.errors import InvalidInput, QueryError
+from spanlake.model.stop import Stop
 from spanlake.model.trace import TraceAnswer
-from spanlake.server.answers import JSON, PROTOBUF, TEXT, Answer, QueryEdge, endpoint, negotiated
+from spanlake.server.answers import JSON, PROTOBUF, TEXT, Answer, QueryEdge, endpoint, negotiated, stoppable_endpoint
 from spanlake.server.parameters import parse_time_range, parse_trace_id
-from spanlake.server.ports import TraceReader
+from spanlake.server.ports import TraceFilterer, TraceReader
+from spanlake.server.search_parameters import parse_trace_filter
 from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.trace_json import encode_trace_v1, encode_trace_v2, encode_trace_v2_protobuf
 
 UNPROCESSABLE = 422
 
 
-def trace_routes(edge: QueryEdge, reader: TraceReader) -> list[Route]:
-    """`/api/traces/{id}` and `/api/v2/traces/{id}`."""
+def trace_routes(edge: QueryEdge, reader: TraceReader, filterer: TraceFilterer) -> list[Route]:
+    """`/api/traces/{id}` and `/api/v2/traces/{id}`; only the second one filters."""
 
     def find(request: Request) -> TraceAnswer:
-        if request.query_params.get("q"):
-            raise InvalidInput("filtering a trace with q is not supported yet, ask for the whole trace")
         trace_id = parse_trace_id(request.path_params["trace_id"])
         time_range = parse_time_range(request.query_params)
         tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
@@ -41,13 +41,25 @@ def trace_routes(edge: QueryEdge, reader: TraceReader) -> list[Route]:
             return Answer(trace.encoded, PROTOBUF)
         return Answer(encode_trace_v1(trace.encoded), JSON)
 
-    def answer_v2(request: Request) -> Answer:
-        trace = find(request)
+    def find_filtered(request: Request, stop: Stop) -> TraceAnswer:
+        wanted = parse_trace_filter(request.query_params)
+        if wanted is None:
+            return find(request)
+        trace_id = parse_trace_id(request.path_params["trace_id"])
+        time_range = parse_time_range(request.query_params)
+        tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+        try:
+            return filterer.find_filtered(tenant, trace_id, time_range, wanted, stop)
+        except QueryError as error:
+            raise InvalidInput(f"invalid TraceQL filter: {error}") from None
+
+    def answer_v2(request: Request, stop: Stop) -> Answer:
+        trace = find_filtered(request, stop)
         if negotiated(request.headers.get("accept", "")) == PROTOBUF:
             return Answer(encode_trace_v2_protobuf(trace), PROTOBUF)
         return Answer(encode_trace_v2(trace), JSON)
 
     return [
         Route("/api/traces/{trace_id}", endpoint(edge, answer_v1)),
-        Route("/api/v2/traces/{trace_id}", endpoint(edge, answer_v2)),
+        Route("/api/v2/traces/{trace_id}", stoppable_endpoint(edge, answer_v2)),
     ]

@@ -1,0 +1,112 @@
+"""What the queries of this package read from: a tenant's view as units, retried when a view has become too old to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+from spanlake.blocks.live import LiveView
+from spanlake.blocks.scan.tenant import ScanCaches, Unit, units_of
+from spanlake.model.errors import KeyMissing
+from spanlake.model.queries import Inspected
+from spanlake.model.scan import ScanBatch, ScanRequest, ScanStatistics
+from spanlake.model.stop import Stop
+from spanlake.query.tasks import Executor
+
+T = TypeVar("T")
+SNAPSHOT_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSources:
+    """`view` gives a tenant's live spans and table; `refresh` looks for newer blocks."""
+
+    caches: ScanCaches
+    view: Callable[[str], LiveView]
+    refresh: Callable[[str], object]
+    executor: Executor
+
+    def ask(self, tenant: str, question: Callable[[View], T]) -> T:
+        """Answer a question from one consistent view of the tenant."""
+        for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
+            live = self.view(tenant)
+            try:
+                return question(View(live, units_of(self.caches, live), self.executor))
+            except KeyMissing:
+                # A block was compacted away longer ago than its grace: the view is that stale.
+                if last:
+                    raise
+                self.refresh(tenant)
+        raise AssertionError
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The units of one view, newest first, and what reads them."""
+
+    live: LiveView
+    units: list[Unit]
+    executor: Executor
+
+    def map(self, unit: Unit, request: ScanRequest, evaluate: Callable[[ScanBatch], T], work: Work) -> Iterator[T]:
+        """What `evaluate` makes of each batch of a unit; batches may be evaluated on other threads."""
+
+        def task(piece: Callable[[ScanStatistics], ScanBatch | None]) -> Callable[[], tuple[T | None, ScanStatistics]]:
+            def run() -> tuple[T | None, ScanStatistics]:
+                work.stop.check()
+                statistics = ScanStatistics()
+                batch = piece(statistics)
+                work.stop.check()
+                return (None if batch is None else evaluate(batch)), statistics
+
+            return run
+
+        work.stop.check()
+        pieces = unit.pieces(request, work.statistics)
+        work.jobs_total += len(pieces)
+        for result, statistics in self.executor.run(task(piece) for piece in pieces):
+            add_statistics(work.statistics, statistics)
+            work.jobs += 1
+            if result is not None:
+                yield result
+
+    def inspected(self, work: Work) -> Inspected:
+        """The figures of an answer."""
+        seen = work.statistics
+        return Inspected(
+            traces=seen.traces,
+            spans=seen.rows,
+            bytes=seen.bytes,
+            blocks=len(self.live.table.blocks),
+            blocks_skipped=len(self.live.table.blocks) - (seen.blocks - seen.blocks_skipped),
+            block_bytes=sum(block.size_bytes for block in self.live.table.blocks),
+            row_groups=seen.row_groups,
+            row_groups_skipped=seen.row_groups_skipped,
+            split_traces=seen.split_traces,
+            jobs=work.jobs,
+            jobs_total=work.jobs_total,
+        )
+
+
+@dataclass(slots=True)
+class Work:
+    """One query at work: when it must stop, and what it has read so far. For one thread."""
+
+    stop: Stop
+    statistics: ScanStatistics
+    jobs: int = 0
+    jobs_total: int = 0
+
+
+def start_work(stop: Stop) -> Work:
+    return Work(stop, ScanStatistics())
+
+
+def add_statistics(total: ScanStatistics, part: ScanStatistics) -> None:
+    """Add one to the other."""
+    for field in fields(ScanStatistics):
+        if field.name != "notes":
+            setattr(total, field.name, getattr(total, field.name) + getattr(part, field.name))
+    for note, count in part.notes.items():
+        total.notes[note] = total.notes.get(note, 0) + count

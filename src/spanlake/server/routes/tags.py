@@ -1,0 +1,58 @@
+"""Names and values of tags, version 1 and 2: wire-contract section 1.6."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from spanlake.model.stop import Stop
+from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
+from spanlake.server.ports import TagSource
+from spanlake.server.search_parameters import RangeLimits, parse_tag_names, parse_tag_values
+from spanlake.server.tenant import TENANT_HEADER, tenant_of
+from spanlake.wire.search_json import encode_tag_names_v1, encode_tag_names_v2, encode_tag_values_v1, encode_tag_values_v2
+
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+
+
+def tag_routes(edge: QueryEdge, tags: TagSource, limits: RangeLimits) -> list[Route]:
+    """`/api/search/tags`, `/api/search/tag/{name}/values` and the same below `/api/v2`."""
+
+    def tenant(request: Request) -> str:
+        return tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+
+    def names_v1(request: Request, stop: Stop) -> Answer:
+        query = parse_tag_names(request.query_params, limits)
+        found = tags.names(tenant(request), query, stop)
+        return Answer(encode_tag_names_v1(found, intrinsics=query.scope == "intrinsic"), JSON)
+
+    def names_v2(request: Request, stop: Stop) -> Answer:
+        return Answer(encode_tag_names_v2(tags.names(tenant(request), parse_tag_names(request.query_params, limits), stop)), JSON)
+
+    def values_v1(request: Request, stop: Stop) -> Answer:
+        query = parse_tag_values(tag_in(request), request.query_params, limits)
+        return Answer(encode_tag_values_v1(tags.values_v1(tenant(request), query, stop)), JSON)
+
+    def values_v2(request: Request, stop: Stop) -> Answer:
+        query = parse_tag_values(tag_in(request), request.query_params, limits)
+        return Answer(encode_tag_values_v2(tags.values(tenant(request), query, stop)), JSON)
+
+    def route(path: str, answer: Callable[[Request, Stop], Answer]) -> Route:
+        return Route(path, stoppable_endpoint(edge, answer))
+
+    return [
+        route("/api/search/tags", names_v1),
+        route("/api/v2/search/tags", names_v2),
+        route("/api/search/tag/{tag:path}/values", values_v1),
+        route("/api/v2/search/tag/{tag:path}/values", values_v2),
+    ]
+
+
+def tag_in(request: Request) -> str:
+    """The tag of the path. Old frontends encode it twice."""
+    tag: str = request.path_params["tag"]
+    return unquote(tag) if _ENCODED.search(tag) else tag

@@ -1,0 +1,141 @@
+"""Answers of searches and tag queries as Tempo's JSON (wire contract, sections 1.4 and 1.6).
+
+The data source decodes searches strictly: a field that the table there does not list makes the whole query fail. The dialect is that
+of jsonpb: 64-bit integers are strings, 32-bit ones numbers, fields with default values are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, assert_never
+
+import orjson
+
+from spanlake.model.queries import Inspected, SearchAnswer, TagNamesAnswer, TagValuesAnswer
+from spanlake.model.results import Attributes, ResultType, ServiceStatistics, SpanFound, SpansetFound, TraceFound, TypedValue
+
+NO_ROOT_YET = "<root span not yet received>"
+NS_PER_MS = 1_000_000
+_UINT32_MAX, _UINT64_MAX = (1 << 32) - 1, (1 << 64) - 1
+
+
+def encode_search(answer: SearchAnswer, *, spansets: bool = True) -> bytes:
+    """The body of `/api/search`. Answers to legacy searches, by tags, have no spansets."""
+    seen = answer.inspected
+    metrics = {
+        "inspectedTraces": min(seen.traces, _UINT32_MAX),
+        "inspectedBytes": _text(seen.bytes),
+        "totalBlocks": seen.blocks,
+        "completedJobs": seen.jobs,
+        "totalJobs": seen.jobs_total,
+        "totalBlockBytes": _text(seen.block_bytes),
+        "inspectedSpans": _text(seen.spans),
+    }
+    return _json({"traces": [_trace(trace, spansets=spansets) for trace in answer.traces], "metrics": _set_fields(metrics)})
+
+
+def _trace(trace: TraceFound, *, spansets: bool) -> dict[str, Any]:
+    sets = [_spanset(spanset) for spanset in trace.spansets] if spansets else []
+    return _set_fields(
+        {
+            "traceID": f"{trace.trace_id:x}",
+            "rootServiceName": trace.root_service or NO_ROOT_YET,
+            "rootTraceName": trace.root_name,
+            "startTimeUnixNano": _text(trace.start_ns),
+            "durationMs": min(max(trace.duration_ns, 0) // NS_PER_MS, _UINT32_MAX),
+            "spanSet": sets[0] if sets else None,
+            "spanSets": sets,
+            "serviceStats": {one.service: _service(one) for one in trace.services},
+        }
+    )
+
+
+def _service(statistics: ServiceStatistics) -> dict[str, Any]:
+    return _set_fields({"spanCount": statistics.spans, "errorCount": statistics.errors})
+
+
+def _spanset(spanset: SpansetFound) -> dict[str, Any]:
+    return _set_fields(
+        {"spans": [_span(span) for span in spanset.spans], "matched": spanset.matched, "attributes": _attributes(spanset.attributes)}
+    )
+
+
+def _span(span: SpanFound) -> dict[str, Any]:
+    return _set_fields(
+        {
+            "spanID": f"{span.span_id:016x}",
+            "name": span.name,
+            "startTimeUnixNano": _text(span.start_ns),
+            "durationNanos": _text(span.duration_ns),
+            "attributes": _attributes(span.attributes),
+        }
+    )
+
+
+def _attributes(attributes: Attributes) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in attributes]
+
+
+def _value(typed: TypedValue) -> dict[str, Any]:
+    """An AnyValue, in which defaults are written: the field says the type."""
+    value = typed.value
+    match typed.type:
+        case ResultType.STRING:
+            return {"stringValue": value}
+        case ResultType.INT:
+            return {"intValue": str(value)}
+        case ResultType.DOUBLE:
+            assert isinstance(value, float)
+            return {"doubleValue": value if math.isfinite(value) else _unusual(value)}
+        case ResultType.BOOL:
+            return {"boolValue": value}
+        case ResultType.ARRAY:
+            assert isinstance(value, tuple)
+            return {"arrayValue": {"values": [_value(element) for element in value]}}
+        case _:
+            assert_never(typed.type)
+
+
+def _unusual(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def encode_tag_names_v1(answer: TagNamesAnswer, *, intrinsics: bool) -> bytes:
+    """The body of `/api/search/tags`: the names of all scopes together, intrinsics only if they were asked for."""
+    names = {name for scope, names in answer.scopes if intrinsics or scope != "intrinsic" for name in names}
+    return _json({"tagNames": sorted(names), "metrics": _tag_metrics(answer.inspected)})
+
+
+def encode_tag_names_v2(answer: TagNamesAnswer) -> bytes:
+    """The body of `/api/v2/search/tags`."""
+    scopes = [{"name": scope, "tags": names} for scope, names in answer.scopes]
+    return _json({"scopes": scopes, "metrics": _tag_metrics(answer.inspected)})
+
+
+def encode_tag_values_v1(answer: TagValuesAnswer) -> bytes:
+    """The body of `/api/search/tag/{name}/values`."""
+    return _json({"tagValues": sorted({one.value for one in answer.values}), "metrics": _tag_metrics(answer.inspected)})
+
+
+def encode_tag_values_v2(answer: TagValuesAnswer) -> bytes:
+    """The body of `/api/v2/search/tag/{tag}/values`."""
+    values = [{"type": one.type, "value": one.value} for one in answer.values]
+    return _json({"tagValues": values, "metrics": _tag_metrics(answer.inspected)})
+
+
+def _tag_metrics(seen: Inspected) -> dict[str, Any]:
+    return _set_fields({"inspectedBytes": _text(seen.bytes)})
+
+
+def _text(number: int) -> str:
+    """A uint64; a negative number wraps as it does in Tempo, 0 is the default."""
+    return str(number & _UINT64_MAX) if number else ""
+
+
+def _set_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without those that have their default value."""
+    return {name: value for name, value in fields.items() if value}
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document)

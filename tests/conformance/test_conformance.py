@@ -1,0 +1,137 @@
+"""Every search, tags and values case of the public corpus, through a real pipeline, wherever its spans are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from answers import differences
+from tempo_json import read_search, read_tag_names, read_tag_values
+
+from node import NOW_NS, TENANT, Node
+from spanlake.blocks.scan.tenant import ScanCaches
+from spanlake.model.errors import InvalidInput, QueryError
+from spanlake.model.queries import SearchQuery, TagNamesQuery, TagValuesQuery
+from spanlake.model.settings import BlockSettings, QuerySettings
+from spanlake.model.stop import Stop
+from spanlake.model.trace import TimeRange
+from spanlake.query.executors.threads import ThreadExecutor
+from spanlake.query.search import Searcher
+from spanlake.query.sources import TenantSources
+from spanlake.query.tags import TagReader
+from spanlake.wire.otlp_json import decode_request
+from spanlake.wire.search_json import encode_search, encode_tag_names_v2, encode_tag_values_v2
+
+CORPUS = Path(__file__).parent
+CASES = [json.loads(line) for line in (CORPUS / "cases.jsonl").read_text().splitlines()]
+BASE_NS = NOW_NS - 180_000_000_000
+WINDOW = TimeRange(BASE_NS - 60_000_000_000, BASE_NS + 120_000_000_000 + 1)
+TIMES = ("startTimeUnixNano", "endTimeUnixNano", "timeUnixNano")
+
+
+def shifted(content: Any) -> Any:
+    """The content with all times moved to BASE_NS."""
+    if isinstance(content, list):
+        return [shifted(item) for item in content]
+    if isinstance(content, dict):
+        return {key: str(int(value) + BASE_NS) if key in TIMES else shifted(value) for key, value in content.items()}
+    return content
+
+
+@cache
+def payloads() -> tuple[bytes, ...]:
+    """The pushes of the corpus as protobuf."""
+    pushes = [json.loads(line) for line in (CORPUS / "pushes.jsonl").read_text().splitlines()]
+    return tuple(bytes(decode_request(json.dumps(shifted(push)).encode()).protobuf) for push in pushes)
+
+
+def live(node: Node) -> None:
+    for payload in payloads():
+        node.pipeline.accept(TENANT, payload)
+
+
+def flushed(node: Node) -> None:
+    live(node)
+    node.cut()
+
+
+def block_per_push(node: Node) -> None:
+    for payload in payloads():
+        node.pipeline.accept(TENANT, payload)
+        node.clock.advance(1)
+        node.cut()
+
+
+def blocks_and_live(node: Node) -> None:
+    for number, payload in enumerate(payloads()):
+        node.pipeline.accept(TENANT, payload)
+        if number < len(payloads()) - 2 and number % 3 == 0:
+            node.clock.advance(1)
+            node.cut()
+
+
+def compacted(node: Node) -> None:
+    block_per_push(node)
+    node.maintain()
+
+
+STORAGES: tuple[Callable[[Node], None], ...] = (live, flushed, block_per_push, blocks_and_live, compacted)
+
+
+class Asked:
+    """What answers the queries of one node."""
+
+    def __init__(self, node: Node, sources: TenantSources) -> None:
+        self.node = node
+        self.searcher = Searcher(sources, QuerySettings())
+        self.tags = TagReader(sources, QuerySettings())
+
+    def search(self, text: str) -> dict[str, Any]:
+        answer = self.searcher.search(TENANT, SearchQuery(text, WINDOW, limit=5000, spss=100), Stop(60))
+        return read_search(encode_search(answer), BASE_NS)
+
+    def names(self, scope: str) -> dict[str, list[str]]:
+        return read_tag_names(encode_tag_names_v2(self.tags.names(TENANT, TagNamesQuery(scope or None, window=WINDOW), Stop(60))))
+
+    def values(self, text: str) -> list[list[str]]:
+        tag, _, wanted = text.partition(" | ")
+        answer = self.tags.values(TENANT, TagValuesQuery(tag, wanted, WINDOW), Stop(60))
+        return read_tag_values(encode_tag_values_v2(answer))
+
+
+@pytest.fixture(scope="module", params=STORAGES, ids=lambda store: store.__name__)
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    with Node(tmp_path_factory.mktemp("node"), blocks=BlockSettings(row_group_spans=256)) as node:
+        request.param(node)
+        executor = ThreadExecutor(2)
+        caches = ScanCaches(node.store, node.footers, bytes_max=1 << 24)
+        yield Asked(node, TenantSources(caches, node.view, node.tenants.refresh, executor))
+        executor.close()
+
+
+def cases(kind: str) -> list[Any]:
+    return [pytest.param(case, id=case["q"]) for case in CASES if case["kind"] == kind]
+
+
+@pytest.mark.parametrize("case", cases("search"))
+def test_search_gives_the_answer_of_the_corpus(asked: Asked, case: dict[str, Any]) -> None:
+    if case["status"] == 200:
+        found = differences(case["answer"], asked.search(case["q"]))
+        assert not found
+    else:
+        with pytest.raises((QueryError, InvalidInput)):
+            asked.search(case["q"])
+
+
+@pytest.mark.parametrize("case", cases("tags"))
+def test_tag_names_are_those_of_the_corpus(asked: Asked, case: dict[str, Any]) -> None:
+    assert asked.names(case["q"]) == case["answer"]
+
+
+@pytest.mark.parametrize("case", cases("values"))
+def test_tag_values_are_those_of_the_corpus(asked: Asked, case: dict[str, Any]) -> None:
+    assert asked.values(case["q"]) == sorted(case["answer"])
