@@ -21,11 +21,12 @@ def grouped(frame: Frame, stage: Group, spansets: Spansets) -> Spansets:
     sets = spansets.set_of_member()
     codes = combined_codes([sets, *(value_codes(values) for values in columns)])
     first, group = dense_codes(codes)
+    by_appearance = np.argsort(first)
     rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
+    rank[by_appearance] = np.arange(len(first))
     of_member = rank[group]
     order = np.argsort(of_member, kind="stable")
-    leaders = np.sort(first)
+    leaders = first[by_appearance]
     inherited = tuple(Annotation(one.key, take(one.values, sets[leaders])) for one in spansets.annotations)
     added = [Annotation(key.key, take(values, leaders)) for key, values in zip(stage.keys, columns, strict=True)]
     groups = Spansets(spansets.rows[order], offsets_of(np.bincount(of_member)), spansets.owner[sets[leaders]], inherited)
