@@ -39,7 +39,7 @@ def seeds(fast: int, slow: int) -> list[object]:
 # ---- the engine alone ----
 
 
-@pytest.mark.parametrize("seed", seeds(50, 1000))
+@pytest.mark.parametrize("seed", seeds(40, 1000))
 def test_engine_answers_as_the_naive_evaluator(seed: int) -> None:
     chance = Random(seed)
     spans = random_spans(chance)
@@ -96,7 +96,7 @@ def threads() -> Iterator[ThreadExecutor]:
     executor.close()
 
 
-@pytest.mark.parametrize("seed", seeds(8, 150))
+@pytest.mark.parametrize("seed", seeds(5, 150))
 def test_search_answers_as_the_naive_evaluator_wherever_spans_are(tmp_path: Path, threads: ThreadExecutor, seed: int) -> None:
     chance = Random(seed)
     spans = orderly(chance, [span for _ in range(3) for span in random_spans(chance)])
@@ -109,7 +109,7 @@ def test_search_answers_as_the_naive_evaluator_wherever_spans_are(tmp_path: Path
             check_searches(chance, traces, partial(searches.search, TENANT), 12)
 
 
-@pytest.mark.parametrize("seed", seeds(4, 60))
+@pytest.mark.parametrize("seed", seeds(3, 60))
 def test_search_answers_as_the_naive_evaluator_for_ill_shaped_traces_in_one_place(tmp_path: Path, seed: int) -> None:
     chance = Random(seed)
     spans = random_spans(chance, traces_max=5, spans_max=12)

@@ -139,7 +139,7 @@ def _link(chance: Random) -> Link:
 
 
 def orderly(chance: Random, spans: list[Span]) -> list[Span]:
-    """The same spans without shared ids and cycles, where the tree depends on an order of arrival that blocks do not keep; some come twice."""
+    """The same without shared ids and cycles: their tree depends on an order of arrival that blocks do not keep. Some spans come twice."""
     numbers = iter(range(1, 1 << 20))
     arrived: dict[int, list[Span]] = {}
     result: list[Span] = []
