@@ -40,6 +40,8 @@ def aggregate(reducer: Reducer, raw: list[Any]) -> Any:
         ([math.nan, 1.0], 1.0, 1.0, math.nan, math.nan),
         ([math.nan, 1], 1, 1, math.nan, math.nan),
         ([5, "7", True, ..., b"x", [1, 2]], 5, 5, 5, 5.0),
+        ([1e308, 1e308, 1], 1, 1e308, math.inf, math.inf),
+        ([math.inf, -math.inf, 1], -math.inf, math.inf, math.nan, math.nan),
         (["7", ...], None, None, None, None),
     ],
 )

@@ -42,6 +42,7 @@ class NumberState:
     types: dict[NumberType, TypeState]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # sums of floats reach infinity and NaN as they do in IEEE 754
 def observe(values: Values, group_of_row: Rows, groups: int) -> NumberState:
     """The state of some rows; `group_of_row` has the group of each."""
     result = NumberState(groups, {})
@@ -73,6 +74,7 @@ def _observe_type(numbers: NDArray[np.int64] | NDArray[np.float64], group: Rows,
     return TypeState(count, lowest, highest, high, low)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def merge(left: NumberState, right: NumberState) -> NumberState:
     """The state of the rows of both; their groups are the same."""
     types = dict(left.types)
@@ -86,6 +88,7 @@ def _merge_type(left: TypeState, right: TypeState) -> TypeState:
     return TypeState(left.count + right.count, least, greatest, left.total + right.total, left.low + right.low)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def finish(state: NumberState, reducer: Reducer) -> Values:
     """One value per group; groups without a number have none."""
     parts = _extremes(state, reducer) if reducer in {Reducer.MIN, Reducer.MAX} else _totals(state, reducer)
