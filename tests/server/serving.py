@@ -99,6 +99,9 @@ class RecordingQueries:
     def search(self, tenant: str, query: SearchQuery, stop: Stop) -> Any:
         return self._answer(stop, tenant, query)
 
+    def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> Any:
+        return self._answer(stop, tenant, query, "explain")
+
     def names(self, tenant: str, query: TagNamesQuery, stop: Stop) -> Any:
         return self._answer(stop, tenant, query)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spanlake.model.errors import InvalidInput, NoTenant
 from spanlake.model.trace import TimeRange
-from spanlake.server.parameters import INT64_MAX, parse_time_ns, parse_time_range, parse_trace_id
+from spanlake.server.parameters.basic import INT64_MAX, parse_time_ns, parse_time_range, parse_trace_id
 from spanlake.server.tenant import tenant_of
 
 S = 1_000_000_000

@@ -49,6 +49,10 @@ class TimedSearcher:
         with self.seconds.labels("search").time():
             return self.searcher.search(tenant, query, stop)
 
+    def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> str:
+        with self.seconds.labels("explain").time():
+            return self.searcher.explain(tenant, query, stop)
+
 
 @dataclass(frozen=True, slots=True)
 class TimedTags:

@@ -15,6 +15,7 @@ from spanlake.model.results import TraceFound
 from spanlake.model.scan import ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
+from spanlake.query.explain import explanation
 from spanlake.query.sources import TenantSources, View, Work, start_work
 from spanlake.traceql import check, parse
 from spanlake.traceql.ast import Pipeline
@@ -42,6 +43,10 @@ class Searcher:
         """Answer a search, or raise QueryError, InvalidInput, TooLarge, QueryTimeout, QueryCancelled."""
         plan = plan_of(query.text)
         return self.sources.ask(tenant, lambda view: self._answer(view, plan, query, stop))
+
+    def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> str:
+        """How a search is answered, as lines of text; raises as `search` does."""
+        return explanation(plan_of(query.text), query, lambda: self.search(tenant, query, stop))
 
     def _answer(self, view: View, plan: SearchPlan, query: SearchQuery, stop: Stop) -> SearchAnswer:
         work = start_work(stop)

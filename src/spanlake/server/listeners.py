@@ -25,13 +25,13 @@ from spanlake.server.answers import QueryEdge
 from spanlake.server.edge_metrics import EdgeMetrics
 from spanlake.server.otlp_grpc import OtlpGrpcServer
 from spanlake.server.otlp_http import PushEdge, otlp_http_app
+from spanlake.server.parameters.search import RangeLimits
 from spanlake.server.ports import Health, Queries, SpanReceiver, TraceReader
 from spanlake.server.query_http import query_app
 from spanlake.server.routes.search import search_routes
 from spanlake.server.routes.status import status_routes
 from spanlake.server.routes.tags import tag_routes
 from spanlake.server.routes.trace import trace_routes
-from spanlake.server.search_parameters import RangeLimits
 from spanlake.server.transport.budget import ByteBudget
 from spanlake.server.transport.connection import ConnectionLimits, bounded_protocol
 from spanlake.server.transport.sockets import bind

@@ -47,6 +47,10 @@ class TraceSearcher(Protocol):
         """Raises QueryError or InvalidInput for a bad query, TooLarge for too large an answer, and what `stop` raises."""
         ...
 
+    def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> str:
+        """How a search is answered and what that costs, as lines of text."""
+        ...
+
 
 class TagSource(Protocol):
     """Names and values of tags. Thread-safe and blocking; raises as TraceSearcher does."""

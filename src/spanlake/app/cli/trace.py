@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:3200"
 DEFAULT_PORT = 3200
-TIMEOUT_SECONDS = 90.0  # more than a server gives a query
 JSON, PROTOBUF = "application/json", "application/protobuf"
 
 
@@ -102,44 +101,7 @@ def missing(address: Address, trace_id: str, tenant: str | None) -> Exception:
 
 def fetch(address: Address, trace_id: str, tenant: str | None, media_type: str) -> bytes:
     """The body of the server's answer. Errors: nothing answers (Unavailable), no trace (NotFound), anything else but a trace."""
-    import http.client
+    from spanlake.app.query_api import get_answer
 
-    from spanlake.app.load.send.address import check_reachable, open_http
-    from spanlake.model.errors import Unavailable
-
-    check_reachable(address, "--url")
-    connection = open_http(address, TIMEOUT_SECONDS)
-    headers = {"Accept": media_type, **({"X-Scope-OrgID": tenant} if tenant else {})}
-    try:
-        connection.request("GET", f"{address.path}/api/v2/traces/{trace_id}", headers=headers)
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        reason = str(error).lower() if isinstance(error, OSError) else "what listens there does not speak HTTP"
-        raise Unavailable(f"{address} gave no answer: {reason}; --url takes the query API, by default {DEFAULT_URL}") from None
-    finally:
-        connection.close()
-    _check_answer(address, response.status, response.headers.get_content_type(), body)
-    return body
-
-
-def _check_answer(address: Address, status: int, media_type: str, body: bytes) -> None:
-    from spanlake.app.trace_view.read import printable
-    from spanlake.model.errors import InvalidInput, NoTenant, Unavailable
-
-    text = printable(body[:300].decode("utf-8", "replace").strip())
-    match status:
-        case 200 if media_type in (JSON, PROTOBUF):
-            return
-        case 200:
-            raise InvalidInput(
-                f"{address} answers with {media_type}, which is no trace; --url takes the query API, by default {DEFAULT_URL}"
-            )
-        case 401:
-            raise NoTenant(f"{address} refuses: {text}; name the tenant with --tenant NAME")
-        case 404:
-            raise InvalidInput(f"{address} has no trace API: {text}; --url takes the query API, by default {DEFAULT_URL}")
-        case 429 | 502 | 503 | 504:
-            raise Unavailable(f"{address} cannot answer now: {status} {text}")
-        case _:
-            raise InvalidInput(f"{address} refuses: {status} {text}")
+    other = PROTOBUF if media_type == JSON else JSON
+    return get_answer(address, f"/api/v2/traces/{trace_id}", tenant, media_types=(media_type, other), what="trace")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from spanlake.blocks.file.reader import repeated
 from spanlake.blocks.file.rows import binary_parts, ids, integers, list_counts, one_chunk, validity
-from spanlake.blocks.scan.entries import NUMBER_TYPES, RANKS, Entries, entry_values
 from spanlake.blocks.scan.layout import OVERFLOW, BlockLayout, open_ranges
-from spanlake.blocks.scan.link_ids import link_ids
-from spanlake.blocks.scan.values import numbers, of_parts, offsets_of, one_array, span_ids, texts
+from spanlake.blocks.scan.typed.entries import NUMBER_TYPES, RANKS, Entries, entry_values
+from spanlake.blocks.scan.typed.link_ids import link_ids
+from spanlake.blocks.scan.typed.values import numbers, of_parts, offsets_of, one_array, span_ids, texts
 from spanlake.model.errors import CorruptData
 from spanlake.model.scan import Children, Field, Ids, Numbers, NumberType, Part, ScanBatch, Texts, Values
 from spanlake.model.spans import BOOL, DOUBLE, INT, STRING

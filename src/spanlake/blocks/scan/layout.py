@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spanlake.blocks.build.choose import KEYS_MAX, TYPE_NUMBERS
 from spanlake.blocks.file.reader import Footer
 from spanlake.blocks.scan.dictionary_page import decode_dictionary, dictionary_span
-from spanlake.blocks.scan.values import offsets_of
+from spanlake.blocks.scan.typed.values import offsets_of
 from spanlake.model.scan import Field
 from spanlake.model.schema import ColumnType, column_name
 from spanlake.objectstore.reader import RangeReader

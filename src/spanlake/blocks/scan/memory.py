@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from spanlake.blocks.build.arrays import PoolArrays, ranges
 from spanlake.blocks.memory.append import concatenate, merge
 from spanlake.blocks.memory.arrange import Arrangement, arrange
-from spanlake.blocks.scan.entries import RANKS, Entries, entry_values
-from spanlake.blocks.scan.link_ids import link_ids
-from spanlake.blocks.scan.values import numbers, of_parts, offsets_of, span_ids, take, texts
+from spanlake.blocks.scan.typed.entries import RANKS, Entries, entry_values
+from spanlake.blocks.scan.typed.link_ids import link_ids
+from spanlake.blocks.scan.typed.values import numbers, of_parts, offsets_of, span_ids, take, texts
 from spanlake.model.kernel import kernel
 from spanlake.model.scan import Children, Field, FieldScope, Ids, NumberType, Part, ScanBatch, Values
 from spanlake.model.spans import EMPTY_STRING, STRING, Records, SpanBatch, Strings

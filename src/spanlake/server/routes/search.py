@@ -1,29 +1,42 @@
-"""Search: wire-contract section 1.4."""
+"""Search: wire-contract section 1.4; and our own `/api/explain`, with the same parameters."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.routing import Route
 
 from spanlake.model.errors import InvalidInput, QueryError
+from spanlake.model.queries import SearchQuery
 from spanlake.model.stop import Stop
-from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
+from spanlake.server.answers import JSON, TEXT, Answer, QueryEdge, stoppable_endpoint
+from spanlake.server.parameters.search import RangeLimits, parse_search
 from spanlake.server.ports import TraceSearcher
-from spanlake.server.search_parameters import RangeLimits, parse_search
 from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.search_json import encode_search
 
+T = TypeVar("T")
+
 
 def search_routes(edge: QueryEdge, searcher: TraceSearcher, limits: RangeLimits) -> list[Route]:
-    """`/api/search`."""
+    """`/api/search` and `/api/explain`."""
 
-    def answer(request: Request, stop: Stop) -> Answer:
+    def asked(request: Request, ask: Callable[[str, SearchQuery, Stop], T], stop: Stop) -> tuple[T, bool]:
+        """(the answer, whether the search is a legacy one)."""
         query, legacy = parse_search(request.query_params, limits)
         tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
         try:
-            found = searcher.search(tenant, query, stop)
+            return ask(tenant, query, stop), legacy
         except QueryError as error:
             raise InvalidInput(f"invalid TraceQL query: {error}") from None
+
+    def search(request: Request, stop: Stop) -> Answer:
+        found, legacy = asked(request, searcher.search, stop)
         return Answer(encode_search(found, spansets=not legacy), JSON)
 
-    return [Route("/api/search", stoppable_endpoint(edge, answer))]
+    def explain(request: Request, stop: Stop) -> Answer:
+        return Answer(asked(request, searcher.explain, stop)[0].encode(), TEXT)
+
+    return [Route("/api/search", stoppable_endpoint(edge, search)), Route("/api/explain", stoppable_endpoint(edge, explain))]

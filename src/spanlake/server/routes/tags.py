@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from spanlake.model.stop import Stop
 from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
+from spanlake.server.parameters.search import RangeLimits, parse_tag_names, parse_tag_values
 from spanlake.server.ports import TagSource
-from spanlake.server.search_parameters import RangeLimits, parse_tag_names, parse_tag_values
 from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.search_json import encode_tag_names_v1, encode_tag_names_v2, encode_tag_values_v1, encode_tag_values_v2
 

@@ -14,8 +14,8 @@ from spanlake.model.stop import Stop
 from spanlake.model.trace import TraceAnswer
 from spanlake.server.answers import JSON, PROTOBUF, TEXT, Answer, QueryEdge, endpoint, negotiated, stoppable_endpoint
 from spanlake.server.parameters import parse_time_range, parse_trace_id
+from spanlake.server.parameters.search import parse_trace_filter
 from spanlake.server.ports import TraceFilterer, TraceReader
-from spanlake.server.search_parameters import parse_trace_filter
 from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.trace_json import encode_trace_v1, encode_trace_v2, encode_trace_v2_protobuf
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanlake.blocks.file.rows import integers
-from spanlake.blocks.scan.any_value import Elements, read_array
-from spanlake.blocks.scan.values import joined_texts, numbers, of_parts, offsets_of, placed_numbers, texts
+from spanlake.blocks.scan.typed.any_value import Elements, read_array
+from spanlake.blocks.scan.typed.values import joined_texts, numbers, of_parts, offsets_of, placed_numbers, texts
 from spanlake.model.scan import Lists, Numbers, NumberType, Opaque, Part, Texts, Values
 from spanlake.model.spans import ARRAY, BOOL, BYTES, DOUBLE, INT, KVLIST, NULL, STRING
 

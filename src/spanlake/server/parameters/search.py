@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from spanlake.model.errors import InvalidInput
 from spanlake.model.queries import SEARCH_LIMIT_DEFAULT, SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.trace import ALL_GENERATIONS, TimeRange, TraceFilter
-from spanlake.server.legacy_search import legacy_query
-from spanlake.server.parameters import NS_PER_SECOND, parse_time_ns
+from spanlake.server.parameters.basic import NS_PER_SECOND, parse_time_ns
+from spanlake.server.parameters.legacy import legacy_query
 from spanlake.traceql.durations import parse_duration
 
 LIMIT_MAX = 262_144

@@ -1,4 +1,4 @@
-"""Parameters of the query API: ids and times as clients write them. A parameter that is empty is absent."""
+"""Ids and times."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Values of columns as `model.scan` has them, whatever they were read from."""
