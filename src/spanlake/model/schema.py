@@ -116,7 +116,7 @@ SPAN_COLUMNS: tuple[Field, ...] = (
     ),
 )
 
-DAY_COLUMN = Field("day", "date", "UTC day of start_ns of all rows of a file; null if they are of several days", nullable=True)
+DAY_COLUMN = Field("day", "date", "UTC day of trace_start_ns of all rows of a file; null if it is not the same for all", nullable=True)
 """The partition column: it is in the table, not in the files."""
 
 ATTRIBUTE_COLUMN_TYPES: Mapping[ColumnType, Primitive] = {"string": "string", "int": "long", "double": "double", "bool": "boolean"}
