@@ -15,13 +15,14 @@ from plain_batches import answer_of, batch_of, corpus_form, plan_of
 from random_queries import random_query
 from random_traces import random_spans
 
-from spanlake.engine import SearchPartial, evaluate_search, find_traces, finish, merge, newest
+from spanlake.engine import SearchPartial, evaluate_search, find_traces, finish, merge, newest, tries
 from spanlake.model.results import SearchResult
 from spanlake.model.scan import Comparison, Field, Predicate
 from spanlake.model.trace import TimeRange
-from spanlake.traceql import format_query, parse
-from spanlake.traceql.ast import Attribute, Operator
-from spanlake.traceql.plan import SearchPlan, any_of, needs, trace_ids
+from spanlake.traceql import fold, format_query, parse
+from spanlake.traceql.ast import Attribute, Operator, Pipeline
+from spanlake.traceql.plan import SearchPlan, any_of, needs, show, trace_ids
+from spanlake.traceql.plan.build import build_stages
 from spanlake.traceql.vocabulary import KIND_VALUES, STATUS_VALUES, IntrinsicName, Scope
 
 SEEDS = range(25)
@@ -140,6 +141,28 @@ def test_canonical_text_finds_the_same(seed: int) -> None:
     query, traces = drawn(seed)
     again = format_query(parse(query))
     assert repr(searched(plan_of(query), traces)) == repr(searched(plan_of(again), traces))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rules_keep_what_a_plan_finds(seed: int) -> None:
+    query, traces = drawn(seed)
+    simplified = plan_of(query)
+    root = fold(parse(query)).root
+    assert isinstance(root, Pipeline)
+    plain = SearchPlan(build_stages(root), simplified.shown)
+    assert repr(searched(simplified, traces)) == repr(searched(plain, traces))
+    assert show(plain)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_events_and_links_tried_in_small_pieces_give_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    query, traces = drawn(seed)
+    condition = "{ event.x = link.x || event.k != nil && link:spanID != span:id } | by(event.k, link.rel, !(event.x = link.x)) | "
+    for text in (query, f"{condition} max(event.k) >= min(event.k)"):
+        whole = repr(searched(plan_of(text), traces))
+        with monkeypatch.context() as small:
+            small.setattr(tries, "TRIES_MAX", 3)
+            assert repr(searched(plan_of(text), traces)) == whole
 
 
 def test_spans_of_a_set_are_the_first_in_row_order() -> None:
