@@ -20,10 +20,10 @@ run: $(VENV)/installed-run ## install what is needed and start the server with i
 	@$(BIN)/spanlake serve $(ARGS)
 
 test: lint ## every check and every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
 check: lint ## every check and the fast tests
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(ARGS)
 
 lint: $(VENV)/installed-dev ## formatting, lint, types, layers
 	$(BIN)/ruff format --check
