@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from spanlake.blocks.live import LiveView
-from spanlake.blocks.scan.tenant import ScanCaches, Unit, units_of
+from spanlake.blocks.scan.tenant import LIVE, ScanCaches, Unit, units_of
 from spanlake.model.errors import KeyMissing
 from spanlake.model.queries import Inspected
 from spanlake.model.scan import ScanBatch, ScanRequest, ScanStatistics
@@ -65,6 +65,8 @@ class View:
         work.stop.check()
         pieces = unit.pieces(request, work.statistics)
         work.jobs_total += len(pieces)
+        if pieces:
+            work.units_read.add(unit.name)
         for result, statistics in self.executor.run(task(piece) for piece in pieces):
             add_statistics(work.statistics, statistics)
             work.jobs += 1
@@ -79,7 +81,7 @@ class View:
             spans=seen.rows,
             bytes=seen.bytes,
             blocks=len(self.live.table.blocks),
-            blocks_skipped=len(self.live.table.blocks) - (seen.blocks - seen.blocks_skipped),
+            blocks_skipped=len(self.live.table.blocks) - len(work.units_read - {LIVE}),
             block_bytes=sum(block.size_bytes for block in self.live.table.blocks),
             row_groups=seen.row_groups,
             row_groups_skipped=seen.row_groups_skipped,
@@ -97,6 +99,7 @@ class Work:
     statistics: ScanStatistics
     jobs: int = 0
     jobs_total: int = 0
+    units_read: set[str] = field(default_factory=set)
 
 
 def start_work(stop: Stop) -> Work:
@@ -105,8 +108,8 @@ def start_work(stop: Stop) -> Work:
 
 def add_statistics(total: ScanStatistics, part: ScanStatistics) -> None:
     """Add one to the other."""
-    for field in fields(ScanStatistics):
-        if field.name != "notes":
-            setattr(total, field.name, getattr(total, field.name) + getattr(part, field.name))
+    for one in fields(ScanStatistics):
+        if one.name != "notes":
+            setattr(total, one.name, getattr(total, one.name) + getattr(part, one.name))
     for note, count in part.notes.items():
         total.notes[note] = total.notes.get(note, 0) + count

@@ -33,6 +33,9 @@ from spanlake.model.trace import TimeRange
 from spanlake.objectstore.store import ObjectStore
 
 SPLIT_TRACES_AT_ONCE = 4096
+LIVE = "live"
+"""The name of the unit of live spans; others are named by the key of their block."""
+
 _LAYOUT_BYTES = 1 << 16
 
 
@@ -214,4 +217,4 @@ def units_of(caches: ScanCaches, view: LiveView) -> list[Unit]:
 
 
 def _name(place: Place) -> str:
-    return place.layout.footer.key if isinstance(place, BlockPlace) else "live"
+    return place.layout.footer.key if isinstance(place, BlockPlace) else LIVE

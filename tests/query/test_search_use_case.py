@@ -1,0 +1,172 @@
+"""Searching, filtering a trace, and tags over a real node: what is read, when it stops, what bounds it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from node import NOW_NS, TENANT, Node, ids_in, span
+from spanlake.blocks.scan.tenant import ScanCaches
+from spanlake.model.errors import InvalidInput, QueryCancelled, QueryTimeout, TooLarge
+from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesQuery, TagValue, TagValuesQuery
+from spanlake.model.settings import QuerySettings
+from spanlake.model.stop import Stop
+from spanlake.model.trace import ALL_GENERATIONS, TraceFilter
+from spanlake.query.executors.inline import InlineExecutor
+from spanlake.query.executors.threads import ThreadExecutor
+from spanlake.query.search import Searcher
+from spanlake.query.sources import TenantSources
+from spanlake.query.tags import TagReader
+from spanlake.query.tasks import Executor
+from spanlake.query.trace_filter import FILTERED, FilteringFinder
+
+SECOND = 10**9
+
+
+def sources_of(node: Node, executor: Executor | None = None) -> TenantSources:
+    caches = ScanCaches(node.store, node.footers, bytes_max=1 << 24)
+    return TenantSources(caches, node.view, node.tenants.refresh, executor or InlineExecutor())
+
+
+def search(node: Node, text: str, *, limit: int = 20, executor: Executor | None = None) -> SearchAnswer:
+    searcher = Searcher(sources_of(node, executor), QuerySettings())
+    return searcher.search(TENANT, SearchQuery(text, limit=limit), Stop())
+
+
+def trace_ids(answer: SearchAnswer) -> list[int]:
+    return [trace.trace_id for trace in answer.traces]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """Ten blocks of two traces, each block later than the one before; trace 100 lies in the first and the last; trace 30 is live."""
+    with Node(tmp_path_factory.mktemp("node")) as node:
+        for number in range(10):
+            begin = NOW_NS - (1000 - 10 * number) * SECOND
+            times = {"start_time_unix_nano": begin, "end_time_unix_nano": begin + SECOND}
+            rare = {"attributes": {"rare": f"only {number}"}}
+            node.push(span(2 * number + 1, 1, **times, **rare), span(2 * number + 2, 2, **times))
+            if number in (0, 9):
+                node.push(span(100, 100 + number, parent=0 if number == 0 else 100, **times))
+            node.clock.advance(1)
+            node.cut()
+        node.push(span(30, 1, start_time_unix_nano=NOW_NS, end_time_unix_nano=NOW_NS + 5))
+        yield node
+
+
+def test_search_reads_only_the_newest_places_when_the_limit_is_reached(node: Node) -> None:
+    answer = search(node, "{ }", limit=1)
+    assert (trace_ids(answer), answer.inspected.blocks_skipped, answer.inspected.blocks) == ([30], 10, 10)
+    answer = search(node, "{ }", limit=3)
+    assert (trace_ids(answer), answer.inspected.blocks_skipped) == ([30, 19, 20], 9)
+
+
+def test_search_orders_by_start_then_id_and_finds_everything_when_the_limit_allows(node: Node) -> None:
+    newest_first = [30, *(trace for number in range(9, 0, -1) for trace in (2 * number + 1, 2 * number + 2)), 1, 2, 100]
+    assert trace_ids(search(node, "{ }", limit=50)) == newest_first
+
+
+def test_search_skips_blocks_without_the_value(node: Node) -> None:
+    answer = search(node, '{ span.rare = "only 4" }')
+    assert (trace_ids(answer), answer.inspected.blocks_skipped, answer.inspected.split_traces) == ([9], 9, 0)
+
+
+def test_search_sees_whole_traces_that_lie_in_several_places(node: Node) -> None:
+    answer = search(node, "{ span:id = `0000000000000064` } >> { }")
+    assert trace_ids(answer) == [100]
+    assert answer.inspected.split_traces == 2  # once to find it, once to answer
+    assert [one.spans for one in answer.traces[0].services] == [2]
+
+
+@pytest.mark.parametrize("text", ["{ }", "{ span.number = 1 } | count() > 0", "{ } | by(span.text)", "{ false }", "{ } >> { }"])
+def test_threads_do_not_matter(node: Node, text: str) -> None:
+    executor = ThreadExecutor(3)
+    assert search(node, text, executor=executor).traces == search(node, text).traces
+    executor.close()
+
+
+def test_search_is_given_up_when_it_is_cancelled_or_late(node: Node) -> None:
+    searcher = Searcher(sources_of(node), QuerySettings())
+    cancelled = Stop()
+    cancelled.cancel()
+    with pytest.raises(QueryCancelled):
+        searcher.search(TENANT, SearchQuery("{ }"), cancelled)
+    times = iter((0.0, 5.0, 11.0))
+    with pytest.raises(QueryTimeout, match="longer than 10 seconds"):
+        searcher.search(TENANT, SearchQuery("{ }"), Stop(10, clock=lambda: next(times)))
+
+
+def test_search_fails_when_the_answer_would_be_too_large(node: Node) -> None:
+    searcher = Searcher(sources_of(node), QuerySettings(answer_spans_max=5))
+    with pytest.raises(TooLarge, match="ask for a lower limit"):
+        searcher.search(TENANT, SearchQuery("{ }"), Stop())
+
+
+def test_a_metrics_query_is_refused_with_where_to_send_it(node: Node) -> None:
+    with pytest.raises(InvalidInput, match="/api/metrics/query_range"):
+        search(node, "{ } | rate()")
+
+
+def test_explanation_says_what_was_read(node: Node) -> None:
+    text = Searcher(sources_of(node), QuerySettings()).explain(TENANT, SearchQuery('{ span.rare = "only 4" }'), Stop())
+    assert "span.rare" in text
+    assert "found 1 traces (limit 20)\nblocks: 1 read of 10" in text
+
+
+def test_tag_names_and_values_cover_every_place(node: Node) -> None:
+    tags = TagReader(sources_of(node), QuerySettings())
+    names = dict(tags.names(TENANT, TagNamesQuery(), Stop()).scopes)
+    assert (names["span"], names["resource"]) == (("number", "rare", "text"), ("service.name",))
+    assert len(names["intrinsic"]) == 25
+    only = dict(tags.names(TENANT, TagNamesQuery("span", filter='{ span.rare = "only 4" }'), Stop()).scopes)
+    assert only == {"span": ("rare",)}
+    values = tags.values(TENANT, TagValuesQuery("span.rare"), Stop()).values
+    assert values == tuple(TagValue("string", f"only {number}") for number in range(10))
+    assert tags.values(TENANT, TagValuesQuery("span.rare", limit=2), Stop()).values == values[:2]
+    assert tags.values(TENANT, TagValuesQuery(".rare", "{ span.rare =~ `.*[45]` && "), Stop()).values == values[4:6]
+    assert tags.values_v1(TENANT, TagValuesQuery("status.code"), Stop()).values[0] == TagValue("string", "error")
+    with pytest.raises(InvalidInput, match="please provide a valid tagName"):
+        tags.values(TENANT, TagValuesQuery("span."), Stop())
+    with pytest.raises(InvalidInput, match="invalid scope: x"):
+        tags.names(TENANT, TagNamesQuery("x"), Stop())
+
+
+def test_tag_values_are_cut_when_they_are_too_large(node: Node) -> None:
+    tags = TagReader(sources_of(node), QuerySettings(tag_values_bytes_max=1024))
+    assert len(tags.values(TENANT, TagValuesQuery("span.rare"), Stop()).values) == 10
+    few = TagReader(sources_of(node), QuerySettings(tag_values_bytes_max=30))
+    assert len(few.values(TENANT, TagValuesQuery("span.rare"), Stop()).values) == 2
+
+
+FILTERS = [
+    (TraceFilter("{ name = `y` }"), {4, 5}),
+    (TraceFilter("{ name = `y` }", keep_hierarchy=True), {1, 2, 3, 4, 5}),
+    (TraceFilter("{ name = `y` }", keep_hierarchy=True, ancestor_depth=1), {3, 4, 5}),
+    (TraceFilter("{ name = `y` }", keep_hierarchy=True, ancestor_depth=0), {4, 5}),
+    (TraceFilter("{ span:id = `0000000000000002` }", match_depth=1), {2, 3}),
+    (TraceFilter("{ span:id = `0000000000000002` }", match_depth=2), {2, 3, 4, 5}),
+    (TraceFilter("{ span:id = `0000000000000002` }", match_depth=ALL_GENERATIONS), {2, 3, 4, 5, 7}),
+    (TraceFilter("{ name = `none` }", keep_hierarchy=True), set()),
+]
+
+
+@pytest.mark.parametrize(("wanted", "numbers"), FILTERS)
+def test_trace_filter_keeps_what_was_asked_for(tmp_path: Path, wanted: TraceFilter, numbers: set[int]) -> None:
+    with Node(tmp_path) as node:
+        node.push(span(1, 1, name="x"), span(1, 2, parent=1, name="x"), span(1, 3, parent=2, name="x"))
+        node.cut()
+        node.push(span(1, 4, parent=3, name="y"), span(1, 5, parent=3, name="y"), span(1, 6, parent=1), span(1, 7, parent=4))
+        found = FilteringFinder(node.finder).find_filtered(TENANT, (0, 1), None, wanted, Stop())
+        assert {number for _, number in ids_in(found.encoded)} == numbers if found.spans else not numbers
+        assert (found.spans, found.complete, found.message) == (len(numbers), False, FILTERED)
+
+
+@pytest.mark.parametrize("text", ["{ } | count() > 1", "{ } >> { }", "{ rootName = `a` }", "{ nestedSetLeft = 1 }", "{ } | rate()"])
+def test_trace_filter_is_refused_when_it_is_no_filter_of_spans(node: Node, text: str) -> None:
+    with pytest.raises(InvalidInput, match="invalid TraceQL filter"):
+        FilteringFinder(node.finder).find_filtered(TENANT, (0, 1), None, TraceFilter(text), Stop())
