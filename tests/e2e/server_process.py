@@ -68,7 +68,7 @@ class Server:
                 stderr=log,
                 text=True,
                 cwd=self.directory,
-                env=os.environ | {"PYTHONFAULTHANDLER": "1"} | self.environment,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **self.environment},
             )
         self._read_ports()
         if wait:
@@ -121,8 +121,9 @@ class Server:
         """Export a payload over gRPC."""
         options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         with grpc.insecure_channel(f"127.0.0.1:{self.ports['grpc']}", options=options) as channel:
+            export: Callable[..., bytes] = channel.unary_unary(EXPORT)
             try:
-                return Answer("OK", {}, channel.unary_unary(EXPORT)(payload, timeout=WAIT_SECONDS))
+                return Answer("OK", {}, export(payload, timeout=WAIT_SECONDS))
             except grpc.RpcError as error:
                 call = cast("grpc.Call", error)
                 return Answer(call.code().name, {}, (call.details() or "").encode())

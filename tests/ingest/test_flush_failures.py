@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -142,8 +143,7 @@ def test_spans_are_seen_once_when_nobody_knows_whether_a_commit_took_place(
 def test_nothing_is_lost_or_doubled_when_the_store_fails_at_random(tmp_path: Path, seed: int) -> None:
     expected = once()
     for life in range(4):
-        policy = seeded(100 * seed + life, rate=0.3)
-        with Node(tmp_path, ingest=carrying(5), wrap=lambda store, policy=policy: InterceptedStore(store, policy)) as node:
+        with Node(tmp_path, ingest=carrying(5), wrap=partial(InterceptedStore, policy=seeded(100 * seed + life, rate=0.3))) as node:
             for number in range(1, 6):
                 rows = [(100 * life + number, other) for other in range(1, 9)] + [(9, 100 * life + number)]
                 node.push(*(span(trace, other) for trace, other in rows[:-1]))
