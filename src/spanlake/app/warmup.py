@@ -12,7 +12,10 @@ from spanlake.blocks.file.writer import write_block
 from spanlake.blocks.memory.append import BatchBuffer
 from spanlake.blocks.memory.arrange import arrange
 from spanlake.blocks.memory.trim import trim
+from spanlake.blocks.scan.layout import BlockLayout, read_leaf_values
+from spanlake.blocks.scan.memory import MemoryScan, arranged
 from spanlake.model.kernel import cache_directory
+from spanlake.model.scan import Field
 from spanlake.model.settings import BlockSettings
 from spanlake.objectstore.opening import open_store
 from spanlake.query.trace import combine
@@ -53,4 +56,6 @@ def _run_kernels() -> None:
         span = batch.spans[0]
         found, _ = find_trace(store, footers[0], int(span["trace_hi"]), int(span["trace_lo"]))
         assert found is not None
+        read_leaf_values(store, BlockLayout(footers[0]), "name")
+        MemoryScan(arranged([batch])).batch([Field("span", "http.route"), Field("event", "exception.type")])
         encode_otlp(combine([found, trim(batch.take(batch.spans["trace_lo"] == span["trace_lo"]))]))
