@@ -110,7 +110,8 @@ def random_span(random: Random, trace_id: bytes, number: int) -> Span:
 
 
 def random_request(random: Random, *, traces: int = 4, spans: int = 12, after: int = 0) -> ExportTraceServiceRequest:
-    """About `spans` spans of a few traces over equal and different resources and scopes. Their ids are numbers from `after` + 1 on."""
+    """About `spans` spans of a few traces over equal and different resources and scopes. Their ids are numbers from `after` + 1 on; some
+    are shared by a client and a server span."""
     ids = [random.randbytes(random.choice((1, 8, 15))).rjust(15, b"\0") + b"\1" for _ in range(traces)]
     request = ExportTraceServiceRequest()
     number = after
@@ -130,6 +131,12 @@ def random_request(random: Random, *, traces: int = 4, spans: int = 12, after: i
             for _ in range(random.randint(1, 5)):
                 number += 1
                 scope_spans.spans.append(random_span(random, random.choice(ids), number))
+                if random.random() < 0.1:
+                    client = scope_spans.spans[-1]
+                    client.kind = Span.SPAN_KIND_CLIENT
+                    server = random_span(random, client.trace_id, number)
+                    server.kind = Span.SPAN_KIND_SERVER
+                    scope_spans.spans.append(server)
         if random.random() < 0.3:
             request.resource_spans.append(request.resource_spans[-1])
             for scope_spans in request.resource_spans[-1].scope_spans:
@@ -160,13 +167,13 @@ def _parts_by_trace(resource_spans: ResourceSpans) -> dict[bytes, ResourceSpans]
 
 
 def canonical(trace: TracesData) -> bytes:
-    """The trace with spans of a scope in the order of ids, and attributes in that of keys; those of one key stay as they are."""
+    """The trace with spans of a scope in the order of ids and kinds, and attributes in that of keys; those of one key stay in order."""
     made = TracesData.FromString(trace.SerializeToString())
     for resource_spans in made.resource_spans:
         _sort(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
             _sort(scope_spans.scope.attributes)
-            spans = sorted(scope_spans.spans, key=lambda span: span.span_id)
+            spans = sorted(scope_spans.spans, key=lambda span: (span.span_id, span.kind))
             del scope_spans.spans[:]
             scope_spans.spans.extend(spans)
             for span in scope_spans.spans:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from node import NOW_NS, TENANT, Node, ids_in, numbers, once, span
+from node import NOW_NS, TENANT, Node, described, ids_in, numbers, once, span
 from spanlake.app.load.traces import TraceTemplates
 from spanlake.blocks.catalog import Block, TableSnapshot, block_key
 from spanlake.blocks.compaction import expired_blocks, plan_compactions
@@ -130,16 +130,6 @@ def test_duplicates_count_once_before_a_merge_and_are_gone_after(tmp_path: Path)
         assert len(node.trace(1)) == 3
 
 
-def normal(data: TracesData) -> Counter[bytes]:
-    """The spans with what they belong to, whatever their order."""
-    return Counter(
-        b"|".join(part.SerializeToString(deterministic=True) for part in (resource.resource, scope.scope, one))
-        for resource in data.resource_spans
-        for scope in resource.scope_spans
-        for one in scope.spans
-    )
-
-
 def test_nothing_changes_in_any_trace_when_realistic_blocks_are_merged(tmp_path: Path) -> None:
     templates = TraceTemplates(5, spans_per_payload=300)
     with Node(tmp_path, compaction=CompactionSettings(blocks_min=4)) as node:
@@ -154,7 +144,7 @@ def test_nothing_changes_in_any_trace_when_realistic_blocks_are_merged(tmp_path:
         assert node.copies() == expected
         for trace, answer in before.items():
             after = node.answer(int.from_bytes(trace))
-            assert normal(TracesData.FromString(after.encoded)) == normal(TracesData.FromString(answer.encoded))
+            assert described(TracesData.FromString(after.encoded)) == described(TracesData.FromString(answer.encoded))
 
 
 def test_traces_larger_than_a_row_group_are_merged_whole(tmp_path: Path) -> None:

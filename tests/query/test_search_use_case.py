@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from node import NOW_NS, TENANT, Node, ids_in, span
 from spanlake.blocks.scan.tenant import ScanCaches
@@ -48,9 +46,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with Node(tmp_path_factory.mktemp("node")) as node:
         for number in range(10):
             begin = NOW_NS - (1000 - 10 * number) * SECOND
-            times = {"start_time_unix_nano": begin, "end_time_unix_nano": begin + SECOND}
-            rare = {"attributes": {"rare": f"only {number}"}}
-            node.push(span(2 * number + 1, 1, **times, **rare), span(2 * number + 2, 2, **times))
+            times: dict[str, Any] = {"start_time_unix_nano": begin, "end_time_unix_nano": begin + SECOND}
+            node.push(span(2 * number + 1, 1, attributes={"rare": f"only {number}"}, **times), span(2 * number + 2, 2, **times))
             if number in (0, 9):
                 node.push(span(100, 100 + number, parent=0 if number == 0 else 100, **times))
             node.clock.advance(1)
