@@ -73,6 +73,8 @@ def read_row_group(store: ObjectStore, footer: Footer, number: int, *, threads: 
             file = pq.ParquetFile(source, metadata=footer.metadata, **options)
             # By index, because a name also stands for every name that begins with it and a dot.
             table = file.reader.read_row_group(number, column_indices=leaves, use_threads=threads)
+            if verify:
+                table.validate(full=True)  # page headers have no checksum
         except (pa.ArrowInvalid, OSError) as failure:
             raise CorruptData(f"row group {number} of block {footer.key} cannot be read: {failure}") from failure
     for name, value in constant.items():

@@ -110,6 +110,7 @@ class BlockWriter:
             column_encoding=encodings,
             store_schema=False,
             write_page_index=True,
+            write_page_checksum=True,
             write_statistics=_statistics_columns(schema),
             write_batch_size=_BATCH_ROWS,
             max_rows_per_page=PAGE_ROWS,
