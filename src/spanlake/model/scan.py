@@ -28,9 +28,9 @@ FieldScope: TypeAlias = Literal["intrinsic", "span", "resource", "instrumentatio
 class Field:
     """Something that every span may have a value of.
 
-    scope "intrinsic": `name` is a fixed column of the span table (`name`, `kind`, `status_code`, `start_ns`, `duration_ns`, `nested_left`,
-    `root_name`, `scope_name`, `span_id`, `parent_span_id`, …). Scopes "event" and "link": an attribute key of its events or links, or, after
-    a colon, a field of them (`:name`, `:time_ns`, `:trace_id`, `:span_id`). Otherwise an attribute key of that scope.
+    scope "intrinsic": `name` is a fixed column of the span table (`name`, `kind`, `status_code`, `start_ns`, `nested_left`, `root_name`,
+    `scope_name`, `span_id`, …). Scopes "event" and "link": an attribute key of its events or links, or, after a colon, a field of
+    them (`:name`, `:time_ns`, `:trace_id`, `:span_id`). Otherwise an attribute key of that scope.
     """
 
     scope: FieldScope

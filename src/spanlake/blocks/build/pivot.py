@@ -47,8 +47,9 @@ def pivot_attributes(owners: Any, attrs: Any, columns: Any, target: Any) -> int:
     key or NO_COLUMN; per column, its OTLP type).
 
     Writes to target (values, valid, rest): [column, owner] the first two, of which valid begins zero; the rest, int32[2, attributes], has
-    owner and attribute of the others: without a column, or not the first of their key, or of another type than their column's. A key whose first value is in the rest has
-    its further values there too, so that reading columns before the rest keeps their order. Returns the length of `rest`.
+    owner and attribute of the others: without a column, or not the first of their key, or of another type than their column's. A key
+    whose first value is in the rest has its further values there too, so that reading columns before the rest keeps their order.
+    Returns the length of `rest`.
     """
     firsts, lengths = owners
     column_of, types = columns
