@@ -201,6 +201,30 @@ def spans_in(data: TracesData) -> list[Span]:
     return [one for resource in data.resource_spans for scope in resource.scope_spans for one in scope.spans]
 
 
+def described(data: TracesData) -> Counter[bytes]:
+    """The spans with the resource and the scope that they belong to, in any order, with attributes in any order."""
+    found: Counter[bytes] = Counter()
+    for resource in data.resource_spans:
+        for scope in resource.scope_spans:
+            for one in scope.spans:
+                whole = ResourceSpans(resource=resource.resource, schema_url=resource.schema_url)
+                whole.scope_spans.append(ScopeSpans(scope=scope.scope, schema_url=scope.schema_url, spans=[one]))
+                found[_in_order(whole).SerializeToString(deterministic=True)] += 1
+    return found
+
+
+def _in_order(whole: ResourceSpans) -> ResourceSpans:
+    """With sorted attributes, and with the messages that answers always have."""
+    (scope,) = whole.scope_spans
+    (one,) = scope.spans
+    parts: list[Any] = [whole.resource, scope.scope, one, *one.events, *one.links]
+    for part in parts:
+        part.attributes.sort(key=lambda attribute: (attribute.key, attribute.SerializeToString()))
+    for message in (whole.resource, scope.scope, one.status):
+        message.SetInParent()
+    return whole
+
+
 def ids_in(payload: bytes) -> list[Ids]:
     """(trace, span) of every span in a request."""
     return row_ids(decode_otlp(payload).batch)
