@@ -135,6 +135,10 @@ def test_environment_error_names_the_variable_when_a_value_is_bad(tmp_path: Path
     assert message == "environment SPANLAKE_SERVER_HTTP_PORT: server.http_port is ''; expected a whole number, 0 to 65535"
 
 
+def test_environment_may_name_the_directory_of_compiled_kernels() -> None:
+    assert load(environ={"SPANLAKE_KERNEL_CACHE": "/opt/kernels"}) == Loaded(Settings(), {})
+
+
 def test_environment_of_service_discovery_is_not_ours() -> None:
     environ = {
         "SPANLAKE_SERVICE_HOST": "10.0.0.1",

@@ -81,7 +81,9 @@ class Server:
         self.ports = {}
         while len(self.ports) < len(_PORTS):
             line = self.process.stdout.readline()
-            assert line, f"the server ended with {self.process.wait()}: {(self.directory / 'serve.log').read_text()[-2000:]}"
+            if not line:
+                self.kill()
+                raise AssertionError(f"the server ended: {self.log()[-2000:]}")
             self.ports |= {name: int(match[1]) for name, pattern in _PORTS.items() if (match := re.search(pattern, line))}
 
     def kill(self) -> None:

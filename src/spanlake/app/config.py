@@ -19,6 +19,8 @@ from spanlake.model.errors import ConfigError
 from spanlake.model.settings import Settings
 
 CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
+# Read elsewhere: the settings file here, the directory of compiled kernels where they are compiled (model/kernel.py).
+OTHER_VARIABLES = (CONFIG_VARIABLE, VARIABLE_PREFIX + "KERNEL_CACHE")
 SIMILARITY_MIN = 0.6
 FILE_BYTES_MAX = 1 << 20
 
@@ -92,8 +94,8 @@ def _from_environment(environ: Mapping[str, str], schema: Schema) -> Iterator[Gi
     for name in sorted(name for name in environ if name.startswith(VARIABLE_PREFIX)):
         if name in paths:
             yield Given(paths[name], environ[name], f"environment {name}")
-        elif name != CONFIG_VARIABLE and not _SERVICE_NAME.fullmatch(name) and not _SERVICE_URL.match(environ[name]):
-            raise _unknown(name, "environment", [*paths, CONFIG_VARIABLE])
+        elif name not in OTHER_VARIABLES and not _SERVICE_NAME.fullmatch(name) and not _SERVICE_URL.match(environ[name]):
+            raise _unknown(name, "environment", [*paths, *OTHER_VARIABLES])
 
 
 def _from_file(path: Path, schema: Schema) -> Iterator[Given]:
