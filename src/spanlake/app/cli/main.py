@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from spanlake import __version__
 from spanlake.model.errors import SpanlakeError
 
-COMMANDS = ("serve", "trace", "search", "explain", "load", "warmup", "config")
+COMMANDS = ("serve", "trace", "search", "explain", "blocks", "check", "load", "warmup", "config")
 """Modules of `spanlake.app.cli`, in the order of `spanlake --help`."""
 
 EXIT_ERROR = 1
