@@ -143,6 +143,8 @@ class Generation:
 
     def rows(self) -> TimedRows:
         """All rows under one string pool, in the order of `parts`. There is at least one."""
+        if self._carried and not self._arrivals:
+            return TimedRows(self._carried.batch, self._carried_seconds)
         batches = [part.batch for part in self.parts()]
         counts = np.array([count for count, _ in self._arrivals], np.int64)
         pushed = np.repeat(np.array([seconds for _, seconds in self._arrivals], np.float64), counts)
@@ -236,6 +238,16 @@ class TenantSpans:
             if self._current.spans and self._sealed is None:
                 self._sealed = Sealed(self._current, through)
                 self._current = Generation(expected_spans=self._current.spans * 5 // 4)
+
+    def gather_sealed(self, sealed: Sealed) -> TimedRows:
+        """The rows of the sealed generation as one batch, which takes the place of its chunks. Only whoever flushes may call it."""
+        rows, segment = sealed.generation.rows(), sealed.generation.first_segment
+        assert segment is not None
+        gathered = Generation()
+        gathered.carry(rows, since=0.0, segment=segment)
+        with self._lock:
+            sealed.generation = gathered
+        return rows
 
     def publish(self, table: TableSnapshot, *, seconds: float) -> None:
         """The sealed generation is in this table version, but for the rows that it carries, which go before the current generation."""

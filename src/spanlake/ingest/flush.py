@@ -70,7 +70,7 @@ def flush_tenant(flusher: Flusher, spans: TenantSpans, *, everything: bool) -> F
     sealed = spans.sealed
     if sealed is None:
         return None
-    rows = sealed.generation.rows()
+    rows = spans.gather_sealed(sealed)
     if sealed.carry is None:
         sealed.carry = _decide_carry(flusher, spans.tenant, rows, through=sealed.through, everything=everything)
     carry = sealed.carry

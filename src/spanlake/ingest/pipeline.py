@@ -179,12 +179,12 @@ class Pipeline:
     def _flush_sealed(self, *, everything: bool) -> bool:
         """Flush the tenants that have sealed spans, but for those in their pause (with `everything`, those too), then drop what the log
         needs no more. Whether nothing sealed is left. The cut lock is held."""
+        sealed = [spans for spans in self._tenants.live() if spans.sealed is not None]
+        self._pauses = {spans.tenant: pause for spans in sealed if (pause := self._pauses.get(spans.tenant))}
         done = True
-        for spans in self._tenants.live():
+        for spans in sealed:
             pause = self._pauses.get(spans.tenant)
-            if spans.sealed is None:
-                self._pauses.pop(spans.tenant, None)
-            elif pause is not None and self._clock() < pause.until and not everything:
+            if pause is not None and self._clock() < pause.until and not everything:
                 done = False
             else:
                 done = self._flush(spans, everything=everything) and done

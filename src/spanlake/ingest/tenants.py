@@ -96,7 +96,7 @@ class Tenants:
             self._try_refresh(tenant)
         spans = self._spans.get(tenant)
         view = spans.view() if spans is not None else LiveView(self._catalog.snapshot(tenant), ())
-        if view.table.version >= 0:
+        if spans is not None or view.table.version >= 0:
             self._watch(tenant)
         return view
 
