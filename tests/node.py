@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -109,6 +109,7 @@ class Node:
     blocks: BlockSettings = BLOCKS
     compaction: CompactionSettings = COMPACTION
     store_settings: StoreSettings = STORE
+    retention_by_tenant: Mapping[str, float] = field(default_factory=dict)
     wrap: Callable[[ObjectStore], ObjectStore] = lambda store: store
     calls: FileCalls | None = None
     clock: Clock = field(default_factory=Clock)
@@ -122,7 +123,7 @@ class Node:
         self.tenants = Tenants(self.catalog, self.wal.writer_id, tenants_max=self.ingest.tenants_max, clock=self.clock)
         parts = (self.store, self.catalog, self.wal, self.tenants, self.blocks, self.ingest)
         self.pipeline = Pipeline(Flusher(*parts, clock=self.clock, clock_ns=self.clock.now_ns), self.ingest)
-        upkeep = MaintenanceSettings(self.compaction, self.blocks, {}, clock_ns=self.clock.now_ns)
+        upkeep = MaintenanceSettings(self.compaction, self.blocks, self.retention_by_tenant, clock_ns=self.clock.now_ns)
         self.maintenance = Maintenance(self.tenants, self.store, self.catalog, self.footers, settings=upkeep)
         self.finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, QuerySettings())
 

@@ -77,6 +77,25 @@ def test_blocks_expire_when_their_spans_have_ended_or_were_stored_before_the_ret
     assert expired_blocks(TableSnapshot("t", 0, (one,)), now_ns=1000 * 10**9, retention_seconds=retention) == ([one] if expired else [])
 
 
+def test_tenants_keep_their_spans_as_long_as_their_retention(tmp_path: Path) -> None:
+    settings = CompactionSettings(blocks_min=2, retention_seconds=100)
+    with Node(tmp_path, compaction=settings, retention_by_tenant={"long": 1000, "for-ever": 0}) as node:
+        for tenant in ("short", "long", "for-ever"):
+            node.push(span(1, 1), tenant=tenant)
+        node.cut()
+        node.clock.advance(90)
+        start_ns = node.clock.now_ns()
+        node.push(span(1, 2, start_time_unix_nano=start_ns, end_time_unix_nano=start_ns), tenant="short")
+        node.cut()
+        node.clock.advance(20)
+        node.maintain()
+        assert [numbers(node.trace(1, tenant=tenant)) for tenant in ("short", "long", "for-ever")] == [[2], [1], [1]]
+        node.clock.advance(1000)
+        node.maintain()
+        assert [numbers(node.trace(1, tenant=tenant)) for tenant in ("short", "long", "for-ever")] == [[], [], [1]]
+        assert node.maintenance.counters.expired_blocks == 3
+
+
 def rows(node: Node, *columns: str) -> list[dict[str, Any]]:
     """These columns of all blocks, in the order of the rows."""
     paths = [node.store.local_path(block_key(TENANT, one.path)) for one in node.table().blocks]
