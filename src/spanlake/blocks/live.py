@@ -91,6 +91,7 @@ class Generation:
         self._buffer = BatchBuffer(expected_spans=expected_spans)
         self._marks: NDArray[np.uint32] = np.empty(1024, np.uint32)
         self._arrivals: list[tuple[int, float]] = []  # (rows, monotonic seconds)
+        self._bytes = 0  # of records, not of the buffer's strings; added up here because pushes ask for it
         self.first_segment: int | None = None  # of the log, among those that hold its spans
 
     @property
@@ -99,8 +100,7 @@ class Generation:
 
     @property
     def memory_bytes(self) -> int:
-        carried = _batch_bytes(self._carried.batch) + self._carried_seconds.nbytes if self._carried else 0
-        return self._buffer.memory_bytes + 4 * self._buffer.spans + carried
+        return self._bytes + self._buffer.pool.memory_bytes
 
     @property
     def oldest_seconds(self) -> float | None:
@@ -121,12 +121,14 @@ class Generation:
             self._marks = marks  # readers keep the old one
         self._marks[begin:end] = _marks_of(batch)
         self._buffer.append(batch)
+        self._bytes += _record_bytes(batch) + 4 * len(batch)
         self._note_segment(segment)
 
     def carry(self, rows: TimedRows, *, since: float, segment: int) -> None:
         """Take rows of the generation before in front of all others. `segment` is the first that holds their record."""
         assert self._carried is None
         self._carried, self._carried_seconds, self._carried_since = LiveRows(rows.batch, _marks_of(rows.batch)), rows.seconds, since
+        self._bytes += _record_bytes(rows.batch) + 12 * len(rows) + len(rows.batch.strings.data) + 12 * len(rows.batch.strings)
         self._note_segment(segment)
 
     def _note_segment(self, segment: int) -> None:
@@ -156,8 +158,8 @@ def _marks_of(batch: SpanBatch) -> NDArray[np.uint32]:
     return marks
 
 
-def _batch_bytes(batch: SpanBatch) -> int:
-    return sum(table.nbytes for table in tables_of(batch)) + len(batch.strings.data) + 12 * len(batch.strings)
+def _record_bytes(batch: SpanBatch) -> int:
+    return sum(table.nbytes for table in tables_of(batch))
 
 
 @dataclass(frozen=True, slots=True)
