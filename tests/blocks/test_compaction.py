@@ -323,14 +323,29 @@ def test_a_merge_is_tried_again_when_the_store_fails(tmp_path: Path, operation: 
         assert (len(node.table().blocks), node.copies()) == (1, once((1, 1), (1, 2)))
 
 
-def test_other_tables_are_maintained_when_one_is_broken(tmp_path: Path) -> None:
-    with Node(tmp_path) as node:
-        for number in (1, 2):
-            node.push(span(1, number), tenant="a")
-            node.push(span(1, number), tenant="b")
-            node.cut()
-        for path in (tmp_path / "data/tables/a").rglob("*.parquet"):
-            path.write_bytes(b"no Parquet")
+@pytest.mark.parametrize("damage", ["corrupt", "lost"])
+def test_other_blocks_and_tables_are_merged_when_one_file_is_damaged(tmp_path: Path, damage: str) -> None:
+    with Node(tmp_path, blocks=BlockSettings(row_group_spans=64, block_bytes_max=MIB)) as node:
+        for tenant in ("a", "b"):
+            for number in range(1, 13):
+                node.push(*(span(1, 1000 * number + other) for other in range(64)), tenant=tenant)
+                node.cut()
+        damaged = node.store.local_path(block_key("a", node.table("a").blocks[2].path))
+        assert damaged is not None
+        whole = damaged.read_bytes()
+        damaged.unlink()
+        if damage == "corrupt":
+            damaged.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+        before = len(node.table("a").blocks)
         node.maintain()
-        assert (len(node.table("a").blocks), len(node.table("b").blocks)) == (2, 1)
+        assert len(node.table("b").blocks) < before
+        assert len(node.table("a").blocks) < before
+        assert any(block_key("a", one.path) in str(damaged) for one in node.table("a").blocks)
         assert node.maintenance.counters.failures == 1
+        node.maintain()
+        assert node.maintenance.counters.failures == 1, "not tried again yet"
+        damaged.write_bytes(whole)
+        node.clock.advance(3601)
+        node.maintain()
+        assert node.copies("a") == once(*((1, 1000 * number + other) for number in range(1, 13) for other in range(64)))
+        assert not any(block_key("a", one.path) in str(damaged) for one in node.table("a").blocks)

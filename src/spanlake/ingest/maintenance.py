@@ -10,21 +10,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from spanlake.blocks.catalog import Block, Catalog, NewBlock, block_key
+from spanlake.blocks.catalog import Block, Catalog, NewBlock, TableSnapshot, block_key
 from spanlake.blocks.compaction import expired_blocks, merge_blocks, plan_compactions
 from spanlake.blocks.file.writer import WrittenBlock
 from spanlake.blocks.footers import FooterCache
 from spanlake.ingest.flush import upload
 from spanlake.ingest.tenants import Tenants
-from spanlake.model.errors import CommitConflict, KeyMissing, SpanlakeError
+from spanlake.model.errors import CommitConflict, CorruptData, KeyMissing, SpanlakeError
 from spanlake.model.schema import ColumnType
 from spanlake.model.settings import BlockSettings, CompactionSettings
 from spanlake.objectstore.store import ObjectStore
 
 _LOG = logging.getLogger(__name__)
+UNREADABLE_PAUSE_NS = 3600 * 10**9
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class Maintenance:
         self._settings = settings
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._avoided: dict[str, int] = {}  # keys of blocks → until when (nanoseconds since the epoch)
         self.counters = MaintenanceCounters()
 
     def start(self) -> None:
@@ -67,7 +69,7 @@ class Maintenance:
             self._thread.join()
 
     def run_once(self, *, paced: bool = False) -> None:
-        """One look at every tenant: expire, compact until nothing is worth it, delete dead files."""
+        """One look at every tenant: expire, delete dead files, compact until nothing is worth it."""
         for tenant in self._tenants.names():
             try:
                 self._maintain(tenant, paced=paced)
@@ -81,10 +83,10 @@ class Maintenance:
 
     def _maintain(self, tenant: str, *, paced: bool) -> None:
         self._expire(tenant)
-        while not self._stopping.is_set() and self._compact_one(tenant, paced=paced):
-            pass
         grace = self._settings.compaction.delete_grace_seconds
         self.counters.deleted_files += self._catalog.delete_dead_files(tenant, grace_seconds=grace)
+        while not self._stopping.is_set() and self._compact_one(tenant, paced=paced):
+            pass
 
     def _run(self) -> None:
         while not self._stopping.wait(self._settings.compaction.interval_seconds):
@@ -113,23 +115,39 @@ class Maintenance:
         self._tenants.change_table(tenant, change)
 
     def _compact_one(self, tenant: str, *, paced: bool) -> bool:
-        """Merge the group that is most worth it; False if none is, or if another process was faster."""
-        table = self._tenants.refresh(tenant)
+        """Merge the group that is most worth it; False if none is, if another process was faster, or if the server stops."""
+        table = self._without_unreadable(self._tenants.refresh(tenant))
         groups = plan_compactions(table, self._settings.compaction, self._settings.blocks)
         if not groups:
             return False
         try:
-            footers = [self._footers.get(tenant, block) for block in groups[0]]
+            footers = self._footers.get_all(tenant, groups[0])
             steps = merge_blocks(self._store, footers, table=table.columns, settings=self._settings.blocks)
             written = self._drive(steps, paced=paced)
             if written is None:
                 return False
             self._replace(tenant, groups[0], written)
-        except (CommitConflict, KeyMissing) as race:
-            self.counters.lost_races += 1
-            _LOG.info("another process compacted these blocks first", extra={"tenant": tenant, "reason": str(race)})
-            return False
+        except (CommitConflict, CorruptData, KeyMissing) as failure:
+            live = {block.path for block in self._tenants.refresh(tenant).blocks}
+            if isinstance(failure, CommitConflict) or not live.issuperset(block.path for block in groups[0]):
+                self.counters.lost_races += 1
+                _LOG.info("another process changed these blocks first", extra={"tenant": tenant, "reason": str(failure)})
+                return False
+            self._avoid(tenant, groups[0], failure)
         return True
+
+    def _avoid(self, tenant: str, blocks: Sequence[Block], failure: SpanlakeError) -> None:
+        """Leave blocks alone for a while that cannot be merged because a file of theirs is damaged or lost."""
+        self.counters.failures += 1
+        until_ns = self._settings.clock_ns() + UNREADABLE_PAUSE_NS
+        self._avoided |= dict.fromkeys((block_key(tenant, block.path) for block in blocks), until_ns)
+        _LOG.error("these blocks cannot be merged", extra={"tenant": tenant, "blocks": len(blocks), "reason": str(failure)})
+
+    def _without_unreadable(self, table: TableSnapshot) -> TableSnapshot:
+        now_ns = self._settings.clock_ns()
+        self._avoided = {key: until_ns for key, until_ns in self._avoided.items() if until_ns > now_ns}
+        blocks = (block for block in table.blocks if block_key(table.tenant, block.path) not in self._avoided)
+        return replace(table, blocks=tuple(blocks))
 
     def _drive(self, steps: Generator[WrittenBlock | None], *, paced: bool) -> WrittenBlock | None:
         """Run a merge to its end, with pauses if `paced`; None if the server is stopping."""
