@@ -107,6 +107,21 @@ def test_what_our_writer_does_not_write_is_refused(options: dict[str, Any]) -> N
         pages_of(out.getvalue())[0].columns((0, len(table)))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("span_id", pa.binary(8)), ("start_ns", pa.decimal128(20)), ("duration_ns", pa.float32()), ("span.a", pa.int32())]
+)
+def test_types_that_our_writer_does_not_write_are_refused(name: str, kind: pa.DataType) -> None:
+    table = spans_table(0, 0)
+    if name in table.column_names:
+        changed = table.set_column(table.schema.get_field_index(name), name, table.column(name).cast(kind, safe=False))
+    else:
+        changed = table.append_column(name, pa.array(range(len(table)), kind))
+    out = io.BytesIO()
+    pq.write_table(changed, out, compression="zstd")
+    with pytest.raises(CorruptData, match=name):
+        pages_of(out.getvalue())[0].columns((0, len(table)))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(sorted(LAYOUTS)), st.randoms(use_true_random=False))
 def test_damaged_pages_are_refused_or_read_as_something_but_never_crash(layout: str, random: Random) -> None:

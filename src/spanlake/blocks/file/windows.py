@@ -101,17 +101,22 @@ def read_layout(metadata: pq.FileMetaData) -> Layout:
     for number in range(metadata.num_columns):
         column = metadata.schema.column(number)
         levels = (column.max_definition_level, column.max_repetition_level)
-        kind = _KINDS.get(column.physical_type, BAD)
+        # Lists and structs are required, so each list adds one definition level, and a nullable leaf one more.
+        known = levels[0] - levels[1] in {0, 1} and levels[1] <= 2
+        kind = _KINDS.get(column.physical_type, BAD) if known else BAD
         attribute = column_attribute(column.path)
         if attribute is not None:
             described = (attribute[0], len(keys), _ATTRIBUTE_TYPES.get(column.physical_type, BAD))
+            kind = BAD if described[2] == BAD else kind
             keys.append(attribute[1].encode())
             leaves.append(Leaf(number, column.path, kind, *levels, "", (), described))
         elif column.path not in _DERIVED:
             path = column.path.replace(".list.element", "")
             parent, _, field = path.rpartition(".")
             within = (parent if _FIRST_FIELDS.get(parent) == field else "", _LISTS.get(parent, ()))
-            leaves.extend(Leaf(number, name, kind, *levels, *within, None) for name, kind in _IDS.get(path, ((path, kind),)))
+            leaves.extend(
+                Leaf(number, name, kind, *levels, *within, None) for name, kind in _IDS.get(path if kind == TEXT else "", ((path, kind),))
+            )
     lengths = np.array([len(key) for key in keys], np.int32)
     texts = Strings(np.frombuffer(bytearray().join(keys), np.uint8), np.cumsum(lengths, dtype=np.int64) - lengths, lengths)
     return Layout(tuple(leaves), _chunk_places(metadata), texts)
@@ -211,6 +216,8 @@ class GroupPages:
 
     def _decode(self, leaf: Leaf, window: tuple[int, int], texts: _Texts) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
         """(values, validity, list lengths) of a leaf."""
+        if leaf.kind == BAD:
+            raise CorruptData(f"column {leaf.path} has a type that is not known here")
         rows = window[1] - window[0]
         dictionary, dictionary_count = b"", 0
         bodies: list[bytes] = []
