@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -221,3 +222,53 @@ def test_a_flush_fits_the_table_when_others_keep_adding_columns_of_other_types(t
             *[(5, number) for number in range(1, 4)] * (len(node.table().blocks) - 1)
         )
         assert {key.key: key.value.int_value for key in node.trace(1)[1].attributes} == {"key0": 2, "key1": 2, "key2": 2}
+
+
+def test_a_replay_waits_for_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanlake.ingest.replay.PAUSE_SECONDS", 0.01)
+    with Node(tmp_path) as node:
+        node.push(span(1, 1))
+        node.cut()
+        node.push(span(1, 2))
+    entry = tmp_path / "data/tables/single-tenant/_delta_log/00000000000000000000.json"
+    whole = entry.read_bytes()
+    entry.write_bytes(b"not JSON")
+    node = Node(tmp_path)
+    starting = threading.Thread(target=node.pipeline.start)
+    starting.start()
+    with pytest.raises(Unavailable, match="being replayed"):
+        node.push(span(1, 3))
+    starting.join(0.1)
+    assert starting.is_alive()
+    entry.write_bytes(whole)
+    starting.join()
+    assert node.copies() == once((1, 1), (1, 2))
+    node.pipeline.stop(flush=True)
+
+
+def test_a_stop_ends_the_wait_of_a_replay_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Node(tmp_path) as node:
+        node.push(span(1, 1))
+        node.cut()
+        node.push(span(1, 2))
+    entry = tmp_path / "data/tables/single-tenant/_delta_log/00000000000000000000.json"
+    whole = entry.read_bytes()
+    entry.write_bytes(b"not JSON")
+    node = Node(tmp_path)
+    failures: list[Exception] = []
+
+    def start() -> None:
+        try:
+            node.pipeline.start()
+        except Unavailable as failure:
+            failures.append(failure)
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    node.pipeline._stopping.set()
+    starting.join()
+    node.pipeline.stop(flush=True)
+    assert "stopped while the write-ahead log was replayed" in str(failures[0])
+    entry.write_bytes(whole)
+    with Node(tmp_path) as node:
+        assert node.copies() == once((1, 1), (1, 2))

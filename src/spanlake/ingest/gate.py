@@ -35,9 +35,10 @@ class Gate:
             while self._closed:
                 self._condition.wait()
             self._closed = True
-            while self._inside:
-                self._condition.wait()
         try:
+            with self._condition:
+                while self._inside:
+                    self._condition.wait()
             yield
         finally:
             with self._condition:

@@ -287,6 +287,8 @@ class Pipeline:
         if self._cutter is not None:
             self._cutter.join()
         # A cut speaks for all segments, so a log that was not replayed to its end must not be cut.
-        if flush and self._replayed and not self.cut(everything=True):
-            _LOG.warning("the last flush did not succeed; the spans are in the log")
-        self.wal.close()
+        try:
+            if flush and self._replayed and not self.cut(everything=True):
+                _LOG.warning("the last flush did not succeed; the spans are in the log")
+        finally:
+            self.wal.close()
