@@ -180,7 +180,7 @@ def test_columns_of_one_value_are_made_up_only_where_the_statistics_are_exact(tm
 
 
 def test_a_column_whose_name_begins_anothers_is_read_alone(tmp_path: Path) -> None:
-    """To pyarrow, the name `span.http` also stands for `span.http.route`."""
+    """Dots also stand between the names of nested fields."""
     request = ExportTraceServiceRequest()
     for number in range(1, 4):
         span = add_span(request, number)

@@ -71,7 +71,7 @@ def read_row_group(store: ObjectStore, footer: Footer, number: int, *, threads: 
         try:
             options = {"read_dictionary": dictionaries, "pre_buffer": True, "page_checksum_verification": verify}
             file = pq.ParquetFile(source, metadata=footer.metadata, **options)
-            # By index, because a name also stands for every name that begins with it and a dot.
+            # By index: an attribute key may have dots, so its name can look like the path of a nested field.
             table = file.reader.read_row_group(number, column_indices=leaves, use_threads=threads)
             if verify:
                 table.validate(full=True)  # page headers have no checksum
