@@ -1,7 +1,7 @@
 """The trace-id filter of a block: a split-block Bloom filter that answers "is this trace surely not here?".
 
 The construction is Parquet's (parquet-format, BloomFilter.md): 256-bit buckets of eight 32-bit words, one bit per word; our own hash of the
-sixteen bytes takes the place of xxHash, which no reader but ours needs. 16 bits per trace give about one false positive in 1,500.
+sixteen bytes takes the place of xxHash, which no reader but ours needs. 16 bits per trace give about one false positive in 800.
 """
 
 from __future__ import annotations
