@@ -68,14 +68,34 @@ ID_COLUMNS = ("span_id", "parent_span_id")
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """Output rows [begin, end) with the records that they refer to."""
+class _Owners:
+    """The scopes or resources of some rows: each that occurs once, and which of them each row has."""
 
-    spans: Any  # SPAN
-    scopes: Any  # SCOPE per row
-    resources: Any  # RESOURCE per row
-    scope_of: NDArray[np.int64]
-    resource_of: NDArray[np.int64]
+    records: Records
+    of_row: NDArray[np.int64]
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A field per row."""
+        values: NDArray[Any] = self.records[name][self.of_row]
+        return values
+
+
+def _owners_of(table: Records, indexes: NDArray[Any]) -> _Owners:
+    """The records at these indexes. Like numpy's unique, but without sorting."""
+    place = np.zeros(len(table), np.int64)
+    place[indexes] = 1
+    used = np.flatnonzero(place)
+    place[used] = np.arange(len(used))
+    return _Owners(table[used], place[indexes])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Output rows [begin, end) with their owners."""
+
+    spans: Records
+    scopes: _Owners
+    resources: _Owners
 
 
 class RowGroups:
@@ -103,7 +123,7 @@ class RowGroups:
             **self._identity(rows, traces),
             **self._tree(begin, end),
             **self._trace(traces, end - begin),
-            **self._owners(rows, begin, end),
+            **self._owners(rows),
             **self._parts(rows),
             **self._attributes(rows),
         }
@@ -111,9 +131,9 @@ class RowGroups:
 
     def _rows(self, begin: int, end: int) -> _Rows:
         spans = self._batch.spans[begin:end]
-        scope_of = spans["scope"].astype(np.int64)
-        resource_of = self._batch.scopes["resource"][scope_of].astype(np.int64)
-        return _Rows(spans, self._batch.scopes[scope_of], self._batch.resources[resource_of], scope_of, resource_of)
+        scopes = _owners_of(self._batch.scopes, spans["scope"])
+        resources = _owners_of(self._batch.resources, scopes.records["resource"])
+        return _Rows(spans, scopes, _Owners(resources.records, resources.of_row[scopes.of_row]))
 
     def _traces(self, begin: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The traces of the rows, and the place in it of each row's trace."""
@@ -171,17 +191,16 @@ class RowGroups:
             "root_service": self._pool.dictionary(np.where(roots >= 0, services, EMPTY_STRING)[trace_of]),
         }
 
-    def _owners(self, rows: _Rows, begin: int, end: int) -> dict[str, pa.Array]:
+    def _owners(self, rows: _Rows) -> dict[str, pa.Array]:
         pool, scopes, resources = self._pool, rows.scopes, rows.resources
-        refs = resources["entity_refs"]
-        assert len(refs) == end - begin
+        refs = resources.column("entity_refs")
         return {
-            "scope_name": pool.dictionary(scopes["name"]),
-            "scope_version": pool.dictionary(scopes["version"]),
-            "scope_schema_url": pool.dictionary(scopes["schema_url"]),
-            "scope_dropped_attributes": numbers(scopes["dropped_attributes"].astype(np.int64)),
-            "resource_schema_url": pool.dictionary(resources["schema_url"]),
-            "resource_dropped_attributes": numbers(resources["dropped_attributes"].astype(np.int64)),
+            "scope_name": pool.dictionary(scopes.column("name")),
+            "scope_version": pool.dictionary(scopes.column("version")),
+            "scope_schema_url": pool.dictionary(scopes.column("schema_url")),
+            "scope_dropped_attributes": numbers(scopes.column("dropped_attributes").astype(np.int64)),
+            "resource_schema_url": pool.dictionary(resources.column("schema_url")),
+            "resource_dropped_attributes": numbers(resources.column("dropped_attributes").astype(np.int64)),
             "resource_entity_refs": pool.dictionary(refs, refs != EMPTY_STRING, kind=pa.binary()),
         }
 
@@ -232,16 +251,15 @@ class RowGroups:
         return {**columns, "attributes": lists(counts, kind, [scope_names, *attribute_fields(attrs, self._pool)])}
 
     def _pivoted(self, rows: _Rows) -> dict[AttributeScope, Pivoted]:
-        spans = self._pivots["span"].spread(rows.spans["attr_first"], rows.spans["attr_count"])
-        resources = self._of_owners("resource", rows.resource_of, self._batch.resources)
-        scopes = self._of_owners("instrumentation", rows.scope_of, self._batch.scopes)
-        return {"span": spans, "resource": resources, "instrumentation": scopes}
+        return {
+            "span": self._pivots["span"].spread(rows.spans["attr_first"], rows.spans["attr_count"]),
+            "resource": self._of_owners("resource", rows.resources),
+            "instrumentation": self._of_owners("instrumentation", rows.scopes),
+        }
 
-    def _of_owners(self, scope: AttributeScope, owner_of: NDArray[np.int64], table: Records) -> Pivoted:
+    def _of_owners(self, scope: AttributeScope, owners: _Owners) -> Pivoted:
         """The attributes of each row's resource or scope, pivoted once per owner."""
-        distinct, inverse = np.unique(owner_of, return_inverse=True)
-        records = table[distinct]
-        return self._pivots[scope].spread(records["attr_first"], records["attr_count"]).expand(inverse)
+        return self._pivots[scope].spread(owners.records["attr_first"], owners.records["attr_count"]).expand(owners.of_row)
 
 
 def dictionary_schema(schema: pa.Schema) -> pa.Schema:
