@@ -20,7 +20,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from rich.console import Console
 
 from spanlake.app.load.display import RateWindow, open_display, share_done
-from spanlake.app.load.fields import fields
 from spanlake.app.load.schedule import BEHIND_SECONDS_MAX, Feed, Goal, NoGoal, SpanGoal, TimeGoal
 from spanlake.app.load.send.address import parse_address
 from spanlake.app.load.send.answers import decode_response, decode_retry_seconds, decode_status_message
@@ -31,6 +30,7 @@ from spanlake.app.load.tally import Latencies, Tally
 from spanlake.app.load.traces import TraceTemplates
 from spanlake.app.load.verify import VerifyPlan, choose_traces, compare, span_ids_of
 from spanlake.model.errors import InvalidInput
+from spanlake.wire.fields import decode_fields
 
 
 def packed(detail: RetryInfo | ErrorInfo) -> AnyMessage:
@@ -91,12 +91,12 @@ def test_unreadable_answers_are_never_an_error(body: bytes) -> None:
 def test_fields_agree_with_the_official_encoder(start: int, name: bytes, flags: int, end: int, cut: int) -> None:
     span = Span(start_time_unix_nano=start, trace_id=name, flags=flags, end_time_unix_nano=end, dropped_events_count=flags)
     data = span.SerializeToString()
-    found = {number: bytes(value) if isinstance(value, memoryview) else value for number, value in fields(data)}
+    found = {number: bytes(value) if isinstance(value, memoryview) else value for number, value in decode_fields(data)}
     every = {1: name, 7: start, 8: end, 12: flags, 16: flags}
     assert found == {number: value for number, value in every.items() if value}
     if 0 < cut < len(data):
         with contextlib.suppress(InvalidInput):
-            assert len(list(fields(data[:cut]))) < len(found)
+            assert len(list(decode_fields(data[:cut]))) < len(found)
 
 
 @pytest.mark.parametrize(

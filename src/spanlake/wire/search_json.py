@@ -38,8 +38,8 @@ def _trace(trace: TraceFound, *, spansets: bool) -> dict[str, Any]:
     sets = [_spanset(spanset) for spanset in trace.spansets] if spansets else []
     return _set_fields(
         {
-            "traceID": f"{trace.trace_id:x}",
-            "rootServiceName": trace.root_service or NO_ROOT_YET,
+            "traceID": shown_trace_id(trace),
+            "rootServiceName": shown_root_service(trace),
             "rootTraceName": trace.root_name,
             "startTimeUnixNano": _text(trace.start_ns),
             "durationMs": min(max(trace.duration_ns, 0) // NS_PER_MS, _UINT32_MAX),
@@ -48,6 +48,16 @@ def _trace(trace: TraceFound, *, spansets: bool) -> dict[str, Any]:
             "serviceStats": {one.service: _service(one) for one in trace.services},
         }
     )
+
+
+def shown_trace_id(trace: TraceFound) -> str:
+    """Hex without zeros in front."""
+    return f"{trace.trace_id:x}"
+
+
+def shown_root_service(trace: TraceFound) -> str:
+    """The service of the root span, or the text that clients show where none is known."""
+    return trace.root_service or NO_ROOT_YET
 
 
 def _service(statistics: ServiceStatistics) -> dict[str, Any]:
@@ -102,8 +112,12 @@ def _unusual(value: float) -> str:
 
 def encode_tag_names_v1(answer: TagNamesAnswer, *, intrinsics: bool) -> bytes:
     """The body of `/api/search/tags`: the names of all scopes together, intrinsics only if they were asked for."""
-    names = {name for scope, names in answer.scopes if intrinsics or scope != "intrinsic" for name in names}
-    return _json({"tagNames": sorted(names), "metrics": _tag_metrics(answer.inspected)})
+    return _json({"tagNames": tag_names_v1(answer, intrinsics=intrinsics), "metrics": _tag_metrics(answer.inspected)})
+
+
+def tag_names_v1(answer: TagNamesAnswer, *, intrinsics: bool) -> list[str]:
+    """The distinct names of all scopes, sorted."""
+    return sorted({name for scope, names in answer.scopes if intrinsics or scope != "intrinsic" for name in names})
 
 
 def encode_tag_names_v2(answer: TagNamesAnswer) -> bytes:
@@ -114,7 +128,12 @@ def encode_tag_names_v2(answer: TagNamesAnswer) -> bytes:
 
 def encode_tag_values_v1(answer: TagValuesAnswer) -> bytes:
     """The body of `/api/search/tag/{name}/values`."""
-    return _json({"tagValues": sorted({one.value for one in answer.values}), "metrics": _tag_metrics(answer.inspected)})
+    return _json({"tagValues": tag_values_v1(answer), "metrics": _tag_metrics(answer.inspected)})
+
+
+def tag_values_v1(answer: TagValuesAnswer) -> list[str]:
+    """The distinct values as text, sorted."""
+    return sorted({one.value for one in answer.values})
 
 
 def encode_tag_values_v2(answer: TagValuesAnswer) -> bytes:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from spanlake.app.load.fields import fields, integer_of, messages, text_of
+from spanlake.app.load.fields import integer_of, messages, text_of
+from spanlake.wire.fields import decode_fields
 
 Encoded: TypeAlias = memoryview
 Attribute: TypeAlias = tuple[str, str]
@@ -101,7 +102,7 @@ def _spans_of(resource_spans: Encoded) -> Iterator[TraceSpan]:
 def _span(data: Encoded, resource: TraceResource, scope: str) -> TraceSpan:
     last: dict[int, int | Encoded] = {}
     repeated: dict[int, list[Encoded]] = {9: [], 11: [], 13: []}
-    for number, value in fields(data):
+    for number, value in decode_fields(data):
         if number in repeated and isinstance(value, memoryview):
             repeated[number].append(value)
         else:
@@ -162,7 +163,7 @@ def _last(data: Encoded, number: int) -> Encoded:
 def value_text(data: Encoded, *, inside: bool = False) -> str:
     """An AnyValue as text: arrays and maps as JSON would write them, bytes as 0x…; strings are quoted only `inside` one of those."""
     text = ""
-    for number, value in fields(data):
+    for number, value in decode_fields(data):
         match number, value:
             case 1, memoryview():
                 text = f'"{_text(value)}"' if inside else _text(value)
