@@ -42,6 +42,7 @@ def _span(span: Mapping[str, Any], resource: Resource, scope: Scope) -> Span:
         links=[Link(int(link["traceId"], 16), int(link["spanId"], 16), _attributes(link)) for link in span.get("links", ())],
         resource=resource,
         scope=scope,
+        trace_state=span.get("traceState", ""),
     )
 
 
@@ -91,6 +92,7 @@ def _message(span: Span) -> trace_pb2.Span:
         trace_id=span.trace_id.to_bytes(16, "big"),
         span_id=span.span_id.to_bytes(8, "big"),
         parent_span_id=span.parent_id.to_bytes(8, "big") if span.parent_id else b"",
+        trace_state=span.trace_state,
         name=span.name,
         kind=span.kind,  # type: ignore[arg-type]
         start_time_unix_nano=span.start_ns,

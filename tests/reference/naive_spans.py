@@ -59,6 +59,7 @@ class Span:
     links: Sequence[Link] = ()
     resource: Resource = field(default_factory=Resource)
     scope: Scope = field(default_factory=Scope)
+    trace_state: str = ""
 
     @property
     def service(self) -> str:

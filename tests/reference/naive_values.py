@@ -208,6 +208,19 @@ def display(value: Value) -> list[Any]:
             return [value.type, value.content]
 
 
+def label_value(value: Value) -> tuple[str, object]:
+    """(type, content) as labels of series have it; there is one zero, and one NaN."""
+    if value.type == "float":
+        return "double", math.nan if math.isnan(value.content) else value.content + 0.0
+    kind, content = display(value)
+    return kind, content
+
+
+def has_label(value: Value) -> bool:
+    """An array has no label, nor has what TraceQL cannot hold (B24, B27)."""
+    return value.type not in {"array", "opaque"}
+
+
 def _float_json(number: float) -> float | str:
     if math.isnan(number):
         return "NaN"
