@@ -230,7 +230,7 @@ def test_query_is_429_when_the_queue_is_full_and_status_pages_answer_still() -> 
         assert served.reader.entered.acquire(timeout=WAIT_SECONDS)
         second = served.get("/api/v2/traces/1")
         assert (second.status, second.headers["retry-after"]) == (429, "1")
-        assert second.body == b"job queue full: 1 requests are running or waiting (query)"
+        assert second.body == b"job queue full: 1 queries run and 0 wait (server.query_queue_max); ask again later"
         assert [served.get(path).status for path in ("/ready", "/metrics", "/api/echo")] == [200, 200, 200]
         served.reader.gate.set()
         assert first.result(WAIT_SECONDS).status == 200

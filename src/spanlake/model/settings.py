@@ -37,7 +37,8 @@ class ServerSettings:
     receive_bytes_max: int = setting(256 * MIB, "memory for pushed bodies in flight; pushes above it get 429", least=1024)
     json_bytes_max: int = setting(16 * MIB, "largest OTLP/JSON body after decompression; parsing takes up to 30 times as much", least=1024)
     query_threads: int = setting(4, "threads that answer queries", least=1, most=64)
-    query_queue_max: int = setting(64, "queries that wait for a query thread; more get 429", least=0, most=10_000)
+    query_queue_max: int = setting(1000, "queries that wait for a query thread; more get 429", least=0, most=10_000)
+    query_queue_per_tenant_max: int = setting(400, "queries of one tenant that wait; more get 429", least=0, most=10_000)
     connections_max: int = setting(2000, "open HTTP connections per listener; more are refused", least=1, most=100_000)
     keep_alive_seconds: int = setting(75, "idle HTTP connections are closed after this", least=1, most=3600)
     header_bytes_max: int = setting(64 * 1024, "largest request line with headers", least=1024, most=1 << 20)
@@ -123,6 +124,43 @@ class QuerySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Limits of each tenant, unless its overrides say otherwise. Those of ingest and queries are per process."""
+
+    ingest_bytes_per_second: float = setting(0.0, "pushed bytes per second, after decompression; more get 429; 0: any", least=0)
+    ingest_burst_bytes: int = setting(64 * MIB, "pushed bytes that may come at once; one push above it gets 413", least=1024)
+    trace_spans_max: int = setting(0, "spans of one trace; those beyond are refused and counted; 0: any", least=0)
+    attribute_bytes_max: int = setting(0, "longest attribute key or text value; the rest of it is cut off; 0: any length", least=0)
+    live_bytes_max: int = setting(0, "memory of the tenant's live spans; pushes above it get 429 until a cut; 0: ingest.live_bytes_max", least=0)
+    query_concurrency_max: int = setting(0, "queries of the tenant that run at once; others wait; 0: as many as there are threads", least=0)
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideSettings:
+    """Where the limits of single tenants come from."""
+
+    file: str = setting("", "YAML or JSON file with limits by tenant, read again when it changes; empty: none")
+    api: bool = setting(False, "let /api/overrides change limits of tenants, which are kept in the store; reading them is always allowed")
+    reload_seconds: float = setting(10.0, "pause between looks at the file and at the stored limits", least=0.05, most=3600)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Who may do what."""
+
+    file: str = setting("", "YAML or JSON file with tokens and passwords, their tenants and roles; empty: anybody may do anything")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Encryption on every port; off unless both files are given."""
+
+    certificate_file: str = setting("", "the server's certificate, PEM, followed by those of intermediate authorities")
+    key_file: str = setting("", "the certificate's private key, PEM, without a passphrase")
+    client_ca_file: str = setting("", "authorities, PEM, one of which must have signed a client's certificate; empty: clients need none")
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """Logs of the server itself, on standard error."""
 
@@ -142,6 +180,10 @@ class Settings:
     blocks: BlockSettings = field(default_factory=BlockSettings)
     compaction: CompactionSettings = field(default_factory=CompactionSettings)
     query: QuerySettings = field(default_factory=QuerySettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    overrides: OverrideSettings = field(default_factory=OverrideSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     log: LogSettings = field(default_factory=LogSettings)
     retention_by_tenant: dict[str, float] = field(
         default_factory=dict,

@@ -16,7 +16,8 @@ from starlette.responses import PlainTextResponse, Response
 from spanlake.model.errors import QueryTimeout
 from spanlake.model.stop import Stop
 from spanlake.server.errors import refusal_of
-from spanlake.server.work_pool import WorkPool
+from spanlake.server.queueing.query_queue import QueryQueue
+from spanlake.server.tenant import TENANT_HEADER, tenant_of
 
 PROTOBUF = "application/protobuf"
 JSON = "application/json"
@@ -43,7 +44,7 @@ class Answer:
 class QueryEdge:
     """What every query endpoint needs."""
 
-    pool: WorkPool
+    queue: QueryQueue
     timeout_seconds: float
     multitenancy: bool
 
@@ -67,7 +68,8 @@ def stoppable_endpoint(edge: QueryEdge, answer_to: Callable[[Request, Stop], Ans
 
         gone = asyncio.create_task(_watch(request, stop))
         try:
-            answer = await asyncio.wait_for(edge.pool.run(work), edge.timeout_seconds)
+            tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+            answer = await asyncio.wait_for(edge.queue.run(tenant, work, stop), edge.timeout_seconds)
         except TimeoutError:
             return _refused(QueryTimeout(f"the query took longer than {edge.timeout_seconds:g} seconds"))
         except Exception as error:  # noqa: BLE001 whatever it is, the client gets a status and a text

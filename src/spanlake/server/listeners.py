@@ -22,12 +22,14 @@ from starlette.applications import Starlette
 
 from spanlake.model.settings import QuerySettings, ServerSettings
 from spanlake.server.answers import QueryEdge
-from spanlake.server.edge_metrics import EdgeMetrics
+from spanlake.server.edge_metrics import EdgeMetrics, QueueMetrics
 from spanlake.server.otlp_grpc import OtlpGrpcServer
 from spanlake.server.otlp_http import PushEdge, otlp_http_app
 from spanlake.server.parameters.search import RangeLimits
 from spanlake.server.ports import Health, Queries, SpanReceiver, TraceReader
 from spanlake.server.query_http import query_app
+from spanlake.server.queueing.query_queue import QueryQueue
+from spanlake.server.queueing.turns import TurnLimits
 from spanlake.server.routes.search import search_routes
 from spanlake.server.routes.status import status_routes
 from spanlake.server.routes.tags import tag_routes
@@ -66,17 +68,18 @@ class Listeners:
 
     def __init__(self, core: Core, server: ServerSettings, query: QuerySettings) -> None:
         self._settings = server
-        self._query_pool = WorkPool("query", threads=server.query_threads, queue_max=server.query_queue_max)
+        self._queries = QueryQueue(turn_limits(server), QueueMetrics(core.registry))
         self._push_pools = [
             WorkPool(name, threads=server.receive_threads, queue_max=server.receive_queue_max) for name in ("otlp-http", "otlp-grpc")
         ]
         self._metrics = metrics = EdgeMetrics(core.registry)
-        metrics.watch(self._query_pool, *self._push_pools)
+        metrics.watch(*self._push_pools)
+        metrics.watch_queries(self._queries)
         budget = ByteBudget(server.receive_bytes_max)
         metrics.watch_budget(budget)
         http_pool, grpc_pool = self._push_pools
         self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock()))
-        query_edge = QueryEdge(self._query_pool, query.timeout_seconds, server.multitenancy)
+        query_edge = QueryEdge(self._queries, query.timeout_seconds, server.multitenancy)
         limits = RangeLimits(query.range_seconds_max)
         self._query_app = query_app(
             [
@@ -113,13 +116,25 @@ class Listeners:
         if self._sweeper is not None:
             self._sweeper.cancel()
         await asyncio.gather(self._grpc.stop(self._settings.drain_seconds), *(listener.stop() for listener in self._http))
-        for pool in (self._query_pool, *self._push_pools):
+        self._queries.close()
+        for pool in self._push_pools:
             pool.close()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._grpc.slow_calls.sweep()
+
+
+def turn_limits(server: ServerSettings, concurrency_of: Callable[[str], int] = lambda _tenant: 0) -> TurnLimits:
+    """The bounds on queries; `concurrency_of` a tenant is its own bound, or 0. Where there are several tenants, none takes every thread."""
+    threads = max(server.query_threads - 1, 1) if server.multitenancy else server.query_threads
+    return TurnLimits(
+        running_max=server.query_threads,
+        waiting_max=server.query_queue_max,
+        running_max_of=lambda tenant: min(concurrency_of(tenant) or threads, threads),
+        waiting_per_tenant_max=min(server.query_queue_per_tenant_max, server.query_queue_max),
+    )
 
 
 def serve_until_signal(listeners: Listeners, on_ready: Callable[[Ports], None]) -> None:
