@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import json
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus import BASE_NS, STEP_NS, WINDOW_NS, cases, pushed_traces
 from naive_metrics import Answer, query_instant, query_range
-from naive_otlp import spans_of_json
 from naive_series import Labels
-from naive_spans import Trace, traces_of
 from series_answers import series_differences
 
 from spanlake.model.errors import QueryError
 
-CORPUS = Path(__file__).parent.parent / "conformance"
-ALL = [json.loads(line) for line in (CORPUS / "cases.jsonl").read_text().splitlines()]
-CASES = [case for case in ALL if case["kind"] in ("range", "instant")]
-SECOND_NS = 10**9
-BASE_NS = 1_700_000_040 * SECOND_NS
-WINDOW_NS = (BASE_NS - 60 * SECOND_NS, BASE_NS + 120 * SECOND_NS)
-STEP_NS = 10 * SECOND_NS
-TIMES = ("startTimeUnixNano", "endTimeUnixNano", "timeUnixNano")
-
-
-def shifted(content: Any) -> Any:
-    """The content with all times moved by BASE_NS."""
-    if isinstance(content, list):
-        return [shifted(item) for item in content]
-    if isinstance(content, dict):
-        return {key: str(int(value) + BASE_NS) if key in TIMES else shifted(value) for key, value in content.items()}
-    return content
-
-
-@cache
-def pushed_traces() -> list[Trace]:
-    pushes = (CORPUS / "pushes.jsonl").read_text().splitlines()
-    return traces_of(span for push in pushes for span in spans_of_json(shifted(json.loads(push))))
+CASES = cases("range", "instant")
 
 
 def answer_of(case: dict[str, Any]) -> Answer:
