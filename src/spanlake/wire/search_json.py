@@ -21,27 +21,33 @@ _UINT32_MAX, _UINT64_MAX = (1 << 32) - 1, (1 << 64) - 1
 
 def encode_search(answer: SearchAnswer, *, spansets: bool = True) -> bytes:
     """The body of `/api/search`. Answers to legacy searches, by tags, have no spansets."""
-    seen = answer.inspected
-    metrics = {
-        "inspectedTraces": min(seen.traces, _UINT32_MAX),
-        "inspectedBytes": _text(seen.bytes),
-        "totalBlocks": seen.blocks,
-        "completedJobs": seen.jobs,
-        "totalJobs": seen.jobs_total,
-        "totalBlockBytes": _text(seen.block_bytes),
-        "inspectedSpans": _text(seen.spans),
-    }
-    return _json({"traces": [_trace(trace, spansets=spansets) for trace in answer.traces], "metrics": _set_fields(metrics)})
+    traces = [_trace(trace, spansets=spansets) for trace in answer.traces]
+    return _json({"traces": traces, "metrics": search_metrics(answer.inspected)})
+
+
+def search_metrics(seen: Inspected) -> dict[str, Any]:
+    """`metrics` of searches and of metrics queries."""
+    return set_fields(
+        {
+            "inspectedTraces": min(seen.traces, _UINT32_MAX),
+            "inspectedBytes": uint64_text(seen.bytes),
+            "totalBlocks": seen.blocks,
+            "completedJobs": seen.jobs,
+            "totalJobs": seen.jobs_total,
+            "totalBlockBytes": uint64_text(seen.block_bytes),
+            "inspectedSpans": uint64_text(seen.spans),
+        }
+    )
 
 
 def _trace(trace: TraceFound, *, spansets: bool) -> dict[str, Any]:
     sets = [_spanset(spanset) for spanset in trace.spansets] if spansets else []
-    return _set_fields(
+    return set_fields(
         {
             "traceID": shown_trace_id(trace),
             "rootServiceName": shown_root_service(trace),
             "rootTraceName": trace.root_name,
-            "startTimeUnixNano": _text(trace.start_ns),
+            "startTimeUnixNano": uint64_text(trace.start_ns),
             "durationMs": min(max(trace.duration_ns, 0) // NS_PER_MS, _UINT32_MAX),
             "spanSet": sets[0] if sets else None,
             "spanSets": sets,
@@ -61,28 +67,29 @@ def shown_root_service(trace: TraceFound) -> str:
 
 
 def _service(statistics: ServiceStatistics) -> dict[str, Any]:
-    return _set_fields({"spanCount": statistics.spans, "errorCount": statistics.errors})
+    return set_fields({"spanCount": statistics.spans, "errorCount": statistics.errors})
 
 
 def _spanset(spanset: SpansetFound) -> dict[str, Any]:
-    return _set_fields(
-        {"spans": [_span(span) for span in spanset.spans], "matched": spanset.matched, "attributes": _attributes(spanset.attributes)}
+    return set_fields(
+        {"spans": [_span(span) for span in spanset.spans], "matched": spanset.matched, "attributes": shown_attributes(spanset.attributes)}
     )
 
 
 def _span(span: SpanFound) -> dict[str, Any]:
-    return _set_fields(
+    return set_fields(
         {
             "spanID": f"{span.span_id:016x}",
             "name": span.name,
-            "startTimeUnixNano": _text(span.start_ns),
-            "durationNanos": _text(span.duration_ns),
-            "attributes": _attributes(span.attributes),
+            "startTimeUnixNano": uint64_text(span.start_ns),
+            "durationNanos": uint64_text(span.duration_ns),
+            "attributes": shown_attributes(span.attributes),
         }
     )
 
 
-def _attributes(attributes: Attributes) -> list[dict[str, Any]]:
+def shown_attributes(attributes: Attributes) -> list[dict[str, Any]]:
+    """Repeated KeyValue."""
     return [{"key": key, "value": _value(value)} for key, value in attributes]
 
 
@@ -96,7 +103,7 @@ def _value(typed: TypedValue) -> dict[str, Any]:
             return {"intValue": str(value)}
         case ResultType.DOUBLE:
             assert isinstance(value, float)
-            return {"doubleValue": value if math.isfinite(value) else _unusual(value)}
+            return {"doubleValue": shown_double(value)}
         case ResultType.BOOL:
             return {"boolValue": value}
         case ResultType.ARRAY:
@@ -106,7 +113,10 @@ def _value(typed: TypedValue) -> dict[str, Any]:
             assert_never(typed.type)
 
 
-def _unusual(value: float) -> str:
+def shown_double(value: float) -> float | str:
+    """A double, of which the unusual ones are texts."""
+    if math.isfinite(value):
+        return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
@@ -143,15 +153,15 @@ def encode_tag_values_v2(answer: TagValuesAnswer) -> bytes:
 
 
 def _tag_metrics(seen: Inspected) -> dict[str, Any]:
-    return _set_fields({"inspectedBytes": _text(seen.bytes)})
+    return set_fields({"inspectedBytes": uint64_text(seen.bytes)})
 
 
-def _text(number: int) -> str:
+def uint64_text(number: int) -> str:
     """A uint64; a negative number wraps as it does in Tempo, 0 is the default."""
     return str(number & _UINT64_MAX) if number else ""
 
 
-def _set_fields(fields: dict[str, Any]) -> dict[str, Any]:
+def set_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """Without those that have their default value."""
     return {name: value for name, value in fields.items() if value}
 

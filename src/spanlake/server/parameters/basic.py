@@ -1,4 +1,4 @@
-"""Ids and times."""
+"""Ids, times and numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ SECONDS_DIGITS_MAX = 10
 """A time of more digits counts nanoseconds."""
 
 _HEX = re.compile(r"[0-9A-Fa-f]*")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _FRACTION = re.compile(r"[0-9]{1,10}\.[0-9]{0,30}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -55,6 +56,16 @@ def parse_time_range(parameters: Mapping[str, str]) -> TimeRange | None:
         start, end = start_ns // NS_PER_SECOND, end_ns // NS_PER_SECOND
         raise InvalidInput(f"http parameter start must be before end. received start={start} end={end}")
     return TimeRange(start_ns, end_ns or INT64_MAX)
+
+
+def parse_integer(parameters: Mapping[str, str], name: str, default: int) -> int:
+    """A whole number; absent and empty are the default."""
+    text = parameters.get(name, "")
+    if not text:
+        return default
+    if not _INTEGER.fullmatch(text):
+        raise InvalidInput(f"invalid {name}: {text[:40]!r} is not a number")
+    return int(text)
 
 
 def _rfc3339_ns(name: str, text: str) -> int:

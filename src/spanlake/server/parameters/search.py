@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from dataclasses import dataclass
 from spanlake.model.errors import InvalidInput
 from spanlake.model.queries import SEARCH_LIMIT_DEFAULT, SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.trace import ALL_GENERATIONS, TimeRange, TraceFilter
-from spanlake.server.parameters.basic import NS_PER_SECOND, parse_time_ns
+from spanlake.server.parameters.basic import NS_PER_SECOND, parse_integer, parse_time_ns
 from spanlake.server.parameters.legacy import legacy_query
 from spanlake.traceql.durations import parse_duration
 
 LIMIT_MAX = 262_144
 SPSS_MAX = 100
-_INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _LEGACY = ("tags", "minDuration", "maxDuration")
 _TRUE, _FALSE = {"1", "t", "T", "true", "TRUE", "True"}, {"0", "f", "F", "false", "FALSE", "False"}
 
@@ -116,16 +114,6 @@ def parse_trace_filter(parameters: Mapping[str, str]) -> TraceFilter | None:
         if depth < ALL_GENERATIONS:
             raise InvalidInput(f"invalid {name}: must be -1 or greater, received {depth}")
     return TraceFilter(text, _boolean(parameters, "keep_hierarchy"), depths["match_depth"], depths["ancestor_depth"])
-
-
-def parse_integer(parameters: Mapping[str, str], name: str, default: int) -> int:
-    """A whole number; absent and empty are the default."""
-    text = parameters.get(name, "")
-    if not text:
-        return default
-    if not _INTEGER.fullmatch(text):
-        raise InvalidInput(f"invalid {name}: {text[:40]!r} is not a number")
-    return int(text)
 
 
 def _boolean(parameters: Mapping[str, str], name: str) -> bool:

@@ -1,0 +1,110 @@
+"""Parameters of metrics queries, with the defaults, limits and texts of tempo-traceql sections 7.1 and 3.3."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from spanlake.model.errors import InvalidInput
+from spanlake.model.metrics import InstantQuery, RangeQuery
+from spanlake.model.trace import TimeRange
+from spanlake.server.parameters.basic import NS_PER_SECOND, parse_integer, parse_time_ns
+from spanlake.traceql.durations import format_duration, parse_duration
+
+EXEMPLARS_MAX = 100
+INTERVALS_MAX = 10_000
+COUNT_MAX = (1 << 32) - 1
+STEP_SECONDS_MAX = 10 * 365 * 86_400
+SINCE_DEFAULT_NS = 3600 * NS_PER_SECOND
+
+_SECONDS = re.compile(r"[0-9]{1,19}(\.[0-9]{0,19})?|\.[0-9]{1,19}")
+_INTERVALS_WANTED = 240
+_NS_PER_MS = 1_000_000
+_ROUND_STEPS_NS = tuple(seconds * NS_PER_SECOND for seconds in (3600, 300, 60, 15, 5, 1))
+_SHORT_RANGE_NS, _SHORT_STEP_NS = 60 * NS_PER_SECOND, 50 * _NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsLimits:
+    """The longest time range (0: any), and the clock that `since` counts from."""
+
+    seconds_max: float
+    clock_ns: Callable[[], int] = time.time_ns
+
+
+def parse_range_query(parameters: Mapping[str, str], limits: MetricsLimits) -> RangeQuery:
+    """A query for samples over time."""
+    window = parse_metrics_window(parameters, limits)
+    exemplars = _count(parameters, "exemplars") or EXEMPLARS_MAX
+    return RangeQuery(
+        _text(parameters), window, parse_step_ns(parameters, window), min(exemplars, EXEMPLARS_MAX), _count(parameters, "maxSeries")
+    )
+
+
+def parse_instant_query(parameters: Mapping[str, str], limits: MetricsLimits) -> InstantQuery:
+    """A query for one number per series. `step` and `exemplars` mean nothing to it."""
+    return InstantQuery(_text(parameters), parse_metrics_window(parameters, limits), _count(parameters, "maxSeries"))
+
+
+def parse_metrics_window(parameters: Mapping[str, str], limits: MetricsLimits) -> TimeRange:
+    """`start` and `end`; without an end until now, without a start for `since` before the end (or now, if that is earlier)."""
+    now_ns = limits.clock_ns()
+    end_ns = parse_time_ns("end", parameters["end"]) if parameters.get("end") else now_ns
+    if parameters.get("start"):
+        start_ns = parse_time_ns("start", parameters["start"])
+    else:
+        start_ns = max(min(end_ns, now_ns) - _since_ns(parameters), 0)
+    if end_ns <= start_ns:
+        raise InvalidInput("end must be greater than start")
+    if limits.seconds_max and end_ns - start_ns > limits.seconds_max * NS_PER_SECOND:
+        allowed = format_duration(int(limits.seconds_max) * NS_PER_SECOND)
+        raise InvalidInput(f"metrics query time range exceeds the maximum allowed duration of {allowed}")
+    return TimeRange(start_ns, end_ns)
+
+
+def parse_step_ns(parameters: Mapping[str, str], window: TimeRange) -> int:
+    """`step` in seconds or as a duration; without it one that suits the range."""
+    range_ns = window.end_ns - window.start_ns
+    text = parameters.get("step", "")
+    if not text:
+        return default_step_ns(range_ns)
+    step_ns = round(float(text) * NS_PER_SECOND) if _SECONDS.fullmatch(text) else parse_duration(text)
+    if step_ns is None:
+        raise InvalidInput(f"invalid step: {text[:40]!r} is neither a number of seconds nor a duration such as 30s or 1m")
+    if step_ns == 0:
+        raise InvalidInput("step must be greater than 0")
+    if step_ns > STEP_SECONDS_MAX * NS_PER_SECOND:
+        raise InvalidInput(f"invalid step: {text[:40]!r} is longer than {STEP_SECONDS_MAX} seconds")
+    if range_ns > step_ns * INTERVALS_MAX:
+        least = format_duration(-(-range_ns // INTERVALS_MAX))
+        raise InvalidInput(f"step of {format_duration(step_ns)} is too small, minimum step for given range is {least}")
+    return step_ns
+
+
+def default_step_ns(range_ns: int) -> int:
+    """A round step that cuts the range into a few hundred intervals."""
+    if range_ns < _SHORT_RANGE_NS:
+        return max(_SHORT_STEP_NS, range_ns // _INTERVALS_WANTED // _SHORT_STEP_NS * _SHORT_STEP_NS)
+    unit_ns = next((unit for unit in _ROUND_STEPS_NS if range_ns > unit * _INTERVALS_WANTED), None)
+    return NS_PER_SECOND if unit_ns is None else range_ns // _INTERVALS_WANTED // unit_ns * unit_ns
+
+
+def _text(parameters: Mapping[str, str]) -> str:
+    return (parameters.get("q") or parameters.get("query") or "").strip()
+
+
+def _since_ns(parameters: Mapping[str, str]) -> int:
+    text = parameters.get("since", "")
+    since_ns = parse_duration(text) if text else SINCE_DEFAULT_NS
+    if not since_ns:
+        raise InvalidInput(f"invalid since: {text[:40]!r} is not a duration such as 30m or 1h")
+    return since_ns
+
+
+def _count(parameters: Mapping[str, str], name: str) -> int:
+    count = parse_integer(parameters, name, 0)
+    if not 0 <= count <= COUNT_MAX:
+        raise InvalidInput(f"invalid {name}: must be between 0 and {COUNT_MAX}, received {count}")
+    return count
