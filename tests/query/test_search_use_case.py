@@ -11,7 +11,7 @@ import pytest
 from node import NOW_NS, TENANT, Node, ids_in, span
 from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.model.errors import InvalidInput, QueryCancelled, QueryTimeout, TooLarge
-from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesQuery, TagValue, TagValuesQuery
+from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesQuery, TagValue, TagValuesQuery
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import ALL_GENERATIONS, TraceFilter
@@ -66,6 +66,36 @@ def test_search_reads_only_the_newest_places_when_the_limit_is_reached(node: Nod
 def test_search_orders_by_start_then_id_and_finds_everything_when_the_limit_allows(node: Node) -> None:
     newest_first = [30, *(trace for number in range(9, 0, -1) for trace in (2 * number + 1, 2 * number + 2)), 1, 2, 100]
     assert trace_ids(search(node, "{ }", limit=50)) == newest_first
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 50])
+@pytest.mark.parametrize("text", ["{ }", "{ span.rare != nil }", "{ span:id = `0000000000000064` } >> { }", '{ span.rare = "no such" }'])
+def test_search_tells_of_settled_traces_once_in_the_order_of_the_answer(node: Node, text: str, limit: int) -> None:
+    for due in (lambda: True, iter([False, True, False] * 100).__next__):
+        told: list[SearchAnswer] = []
+        query = SearchQuery(text, limit=limit)
+        answer = Searcher(sources_of(node), QuerySettings()).search(TENANT, query, Stop(), SearchProgress(due, told.append))
+        early = [trace for part in told for trace in part.traces]
+        assert answer.traces[: len(early)] == tuple(early)
+        assert answer.traces == search(node, text, limit=limit).traces
+        assert all(part.inspected.jobs <= part.inspected.jobs_total for part in told)
+        assert not told or told[-1].inspected.traces <= answer.inspected.traces
+
+
+def test_search_tells_of_new_traces_before_it_has_read_old_ones(node: Node) -> None:
+    told: list[SearchAnswer] = []
+    progress = SearchProgress(lambda: True, told.append)
+    Searcher(sources_of(node), QuerySettings()).search(TENANT, SearchQuery("{ }", limit=50), Stop(), progress)
+    first = next(part for part in told if part.traces)
+    assert trace_ids(first) == [30]
+    assert first.inspected.traces < told[-1].inspected.traces
+    assert first.inspected.jobs < first.inspected.jobs_total
+
+
+def test_search_bounds_its_answer_when_parts_of_it_were_told_before(node: Node) -> None:
+    searcher = Searcher(sources_of(node), QuerySettings(answer_spans_max=5))
+    with pytest.raises(TooLarge):
+        searcher.search(TENANT, SearchQuery("{ }", limit=50), Stop(), SearchProgress(lambda: True, lambda _: None))
 
 
 def test_search_skips_blocks_without_the_value(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from spanlake.model.results import TraceFound
@@ -43,6 +44,15 @@ class SearchAnswer:
 
     traces: tuple[TraceFound, ...]
     inspected: Inspected
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProgress:
+    """Who wants to see an answer grow. When `is_due` says so, `tell` hears of traces that are certainly in the answer, newest first, and of
+    the figures so far. It hears of a trace once, and of traces of the answer in its order, unless the search had to begin again."""
+
+    is_due: Callable[[], bool]
+    tell: Callable[[SearchAnswer], None]
 
 
 @dataclass(frozen=True, slots=True)

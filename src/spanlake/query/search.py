@@ -2,17 +2,23 @@
 
 Two passes. The first reads only what the conditions need, newest unit first, keeps the `limit` newest traces, and stops when no older
 unit can have a newer one. The second reads what the answer shows, of those traces alone.
+
+Whoever wants to see an answer grow hears, now and then, of the traces that are settled: nothing that is still to be read can have a newer
+one. Those are described before the first pass goes on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from spanlake.engine import SearchPartial, TracesFound, evaluate_search, find_traces, finish, merge, newest, regex_problem
 from spanlake.model.errors import InvalidInput, TooLarge
-from spanlake.model.queries import SearchAnswer, SearchQuery
+from spanlake.model.queries import Inspected, SearchAnswer, SearchProgress, SearchQuery
 from spanlake.model.results import TraceFound
-from spanlake.model.scan import ScanRequest
+from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.query.explain import explanation
@@ -39,48 +45,63 @@ class Searcher:
     sources: TenantSources
     settings: QuerySettings
 
-    def search(self, tenant: str, query: SearchQuery, stop: Stop) -> SearchAnswer:
+    def search(self, tenant: str, query: SearchQuery, stop: Stop, progress: SearchProgress | None = None) -> SearchAnswer:
         """Answer a search, or raise QueryError, InvalidInput, TooLarge, QueryTimeout, QueryCancelled."""
         plan = plan_of(query.text)
-        return self.sources.ask(tenant, lambda view: self._answer(view, plan, query, stop))
+        return self.sources.ask(tenant, lambda view: self._answer(Search(view, plan, query, start_work(stop)), progress))
 
     def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> str:
         """How a search is answered, as lines of text; raises as `search` does."""
         return explanation(plan_of(query.text), query, lambda: self.search(tenant, query, stop))
 
-    def _answer(self, view: View, plan: SearchPlan, query: SearchQuery, stop: Stop) -> SearchAnswer:
-        work = start_work(stop)
-        found = TracesFoundSoFar(query.limit)
-        if not finds_nothing(plan):
-            self._find(view, plan, query, work, found)
-        traces = self._describe(view, plan, query, work, found.best())
-        return SearchAnswer(traces, view.inspected(work))
+    def _answer(self, search: Search, progress: SearchProgress | None) -> SearchAnswer:
+        found = TracesFoundSoFar(search.query.limit)
+        traces: tuple[TraceFound, ...] = ()
+        told = 0  # of the best, which they remain
+        for units, newest_ns in self._find(search, found):
+            if progress is not None and progress.is_due():
+                settled = found.settled(newest_ns)
+                traces += (more := self._describe(search, _from(settled, told), traces))
+                progress.tell(SearchAnswer(more, search.inspected_of(units)))
+                told = len(settled)
+        traces += self._describe(search, _from(found.best(), told), traces)
+        return SearchAnswer(traces, search.view.inspected(search.work))
 
-    def _find(self, view: View, plan: SearchPlan, query: SearchQuery, work: Work, found: TracesFoundSoFar) -> None:
-        """First pass."""
+    def _find(self, search: Search, found: TracesFoundSoFar) -> Iterator[tuple[int, int]]:
+        """First pass. Now and then (units read, no trace of what is still to be read starts later than this)."""
+        plan, query = search.plan, search.query
+        if finds_nothing(plan):
+            return
         request = ScanRequest(needs(plan).find, any_of(plan), query.window, trace_ids(plan))
-        for unit in view.units:
+        for place, unit in enumerate(search.view.units):
             if found.is_settled(unit.newest_ns):
                 break
-            for part in view.map(unit, request, lambda batch: find_traces(plan, batch, window=query.window), work):
+            yield place, unit.newest_ns
+            for part in search.view.map(unit, request, lambda batch: find_traces(plan, batch, window=query.window), search.work):
                 found.add(part)
+                yield place, unit.newest_ns
 
-    def _describe(self, view: View, plan: SearchPlan, query: SearchQuery, work: Work, found: TracesFound) -> tuple[TraceFound, ...]:
-        """Second pass."""
+    def _describe(self, search: Search, found: TracesFound, described: tuple[TraceFound, ...]) -> tuple[TraceFound, ...]:
+        """Second pass, for the traces found; `described` are in the answer already."""
         if not len(found):
             return ()
+        view, plan, query = search.view, search.plan, search.query
         ids = frozenset(zip(found.high.tolist(), found.low.tolist(), strict=True))
         request = ScanRequest(needs(plan).answer, (), query.window, ids)
         oldest = int(found.start_ns.min())
+
+        def evaluate(batch: ScanBatch) -> SearchPartial:
+            return evaluate_search(plan, batch, spss=query.spss, window=query.window)
+
         partials: list[SearchPartial] = []
-        traces = spans = 0
+        traces, spans = 0, _count_spans(described)
         for unit in view.units:
             if unit.newest_ns < oldest or traces == len(ids):
                 break
-            for part in view.map(unit, request, lambda batch: evaluate_search(plan, batch, spss=query.spss, window=query.window), work):
+            for part in view.map(unit, request, evaluate, search.work):
                 partials.append(part)
                 traces += len(part.traces)
-                spans += sum(len(spanset.spans) for trace in part.traces for spanset in trace.spansets)
+                spans += _count_spans(part.traces)
                 self._check_size(spans)
         return finish(merge(partials), query.limit).traces
 
@@ -90,6 +111,31 @@ class Searcher:
                 f"the answer has more than {self.settings.answer_spans_max} spans (query.answer_spans_max): ask for a lower limit, "
                 "fewer spans per spanset (spss) or a shorter time range"
             )
+
+
+def _from(found: TracesFound, place: int) -> TracesFound:
+    """Those from a place on."""
+    return TracesFound(found.high[place:], found.low[place:], found.start_ns[place:], found.spans[place:])
+
+
+def _count_spans(traces: tuple[TraceFound, ...]) -> int:
+    return sum(len(spanset.spans) for trace in traces for spanset in trace.spansets)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search of one view."""
+
+    view: View
+    plan: SearchPlan
+    query: SearchQuery
+    work: Work
+
+    def inspected_of(self, units: int) -> Inspected:
+        """The figures so far, when so many units are read: the others seem to need as much work as these did."""
+        seen = self.view.inspected(self.work)
+        left = len(self.view.units) - units
+        return replace(seen, jobs_total=seen.jobs_total + left * max(seen.jobs_total // (units + 1), 1))
 
 
 class TracesFoundSoFar:
@@ -110,6 +156,11 @@ class TracesFoundSoFar:
         """Newest first."""
         self._settle()
         return self._parts[0]
+
+    def settled(self, newest_ns: int) -> TracesFound:
+        """Those of the best that remain so if nothing that is added starts later than `newest_ns`."""
+        best = self.best()
+        return newest([best], int(np.count_nonzero(best.start_ns > newest_ns)))
 
     def is_settled(self, newest_ns: int) -> bool:
         """Whether no trace that starts at `newest_ns` or before can be among the newest `limit`."""
