@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from spanlake.model.errors import ConfigError, QueryCancelled
 from spanlake.model.ingest import Accepted
+from spanlake.model.metrics import InstantQuery, RangeQuery
 from spanlake.model.queries import SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.settings import QuerySettings, ServerSettings
 from spanlake.model.stop import Stop
@@ -111,6 +112,12 @@ class RecordingQueries:
     def values_v1(self, tenant: str, query: TagValuesQuery, stop: Stop) -> Any:
         return self._answer(stop, tenant, query, "v1")
 
+    def query_range(self, tenant: str, query: RangeQuery, stop: Stop) -> Any:
+        return self._answer(stop, tenant, query)
+
+    def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> Any:
+        return self._answer(stop, tenant, query)
+
     def find_filtered(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None, wanted: TraceFilter, stop: Stop) -> Any:
         return self._answer(stop, tenant, trace_id, time_range, wanted)
 
@@ -118,7 +125,7 @@ class RecordingQueries:
 def recording_queries(recording: RecordingQueries | None = None) -> Queries:
     """One recording for all kinds of queries."""
     one = recording or RecordingQueries()
-    return Queries(one, one, one)
+    return Queries(one, one, one, one)
 
 
 @dataclass

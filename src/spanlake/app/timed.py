@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from prometheus_client import Histogram
 
+from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
 from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
-from spanlake.server.ports import Queries, TagSource, TraceFilterer, TraceReader, TraceSearcher
+from spanlake.server.ports import Queries, SpanMeter, TagSource, TraceFilterer, TraceReader, TraceSearcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,27 @@ class TimedTags:
             return self.tags.values_v1(tenant, query, stop)
 
 
+@dataclass(frozen=True, slots=True)
+class TimedMeter:
+    """`server.ports.SpanMeter`."""
+
+    meter: SpanMeter
+    seconds: Histogram
+
+    def query_range(self, tenant: str, query: RangeQuery, stop: Stop) -> MetricsAnswer:
+        with self.seconds.labels("metrics_range").time():
+            return self.meter.query_range(tenant, query, stop)
+
+    def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer:
+        with self.seconds.labels("metrics_instant").time():
+            return self.meter.query_instant(tenant, query, stop)
+
+
 def timed_queries(queries: Queries, seconds: Histogram) -> Queries:
     """The same, timed."""
-    return Queries(TimedSearcher(queries.searcher, seconds), TimedTags(queries.tags, seconds), TimedFilterer(queries.filterer, seconds))
+    return Queries(
+        TimedSearcher(queries.searcher, seconds),
+        TimedTags(queries.tags, seconds),
+        TimedFilterer(queries.filterer, seconds),
+        None if queries.meter is None else TimedMeter(queries.meter, seconds),
+    )

@@ -117,6 +117,7 @@ class QuerySettings:
     timeout_seconds: float = setting(60.0, "a query that runs longer fails", least=0.1)
     threads: int = setting(2, "threads on which all searches evaluate pieces of blocks; 0: each query only on its own", least=0, most=256)
     range_seconds_max: float = setting(168 * 3600.0, "longest time range of a search; 0: any", least=0)
+    metrics_range_seconds_max: float = setting(24 * 3600.0, "longest time range of a metrics query; 0: any", least=0)
     answer_spans_max: int = setting(1_000_000, "most spans in the answer of a search; one with more fails", least=1)
     tag_values_bytes_max: int = setting(MIB, "size of the names or values of tags at which a list of them is cut", least=1024)
     cache_bytes: int = setting(256 * MIB, "memory for what searches remember of blocks: trace ids, dictionaries", least=MIB)
@@ -131,7 +132,9 @@ class LimitSettings:
     ingest_burst_bytes: int = setting(64 * MIB, "pushed bytes that may come at once; one push above it gets 413", least=1024)
     trace_spans_max: int = setting(0, "spans of one trace; those beyond are refused and counted; 0: any", least=0)
     attribute_bytes_max: int = setting(0, "longest attribute key or text value; the rest of it is cut off; 0: any length", least=0)
-    live_bytes_max: int = setting(0, "memory of the tenant's live spans; pushes above it get 429 until a cut; 0: ingest.live_bytes_max", least=0)
+    live_bytes_max: int = setting(
+        0, "memory of the tenant's live spans; pushes above it get 429 until a cut; 0: ingest.live_bytes_max", least=0
+    )
     query_concurrency_max: int = setting(0, "queries of the tenant that run at once; others wait; 0: as many as there are threads", least=0)
 
 

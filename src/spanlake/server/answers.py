@@ -9,6 +9,7 @@ import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -18,6 +19,8 @@ from spanlake.model.stop import Stop
 from spanlake.server.errors import refusal_of
 from spanlake.server.queueing.query_queue import QueryQueue
 from spanlake.server.tenant import TENANT_HEADER, tenant_of
+
+T = TypeVar("T")
 
 PROTOBUF = "application/protobuf"
 JSON = "application/json"
@@ -92,6 +95,12 @@ async def _watch(request: Request, stop: Stop) -> None:
 def negotiated(accept: str) -> str:
     """The media type that an Accept header asks for: protobuf if it is named, else JSON."""
     return PROTOBUF if PROTOBUF in accept else JSON
+
+
+def negotiated_answer(request: Request, found: T, *, as_json: Callable[[T], bytes], as_protobuf: Callable[[T], bytes]) -> Answer:
+    """What was found, in the encoding that the request accepts."""
+    media_type = negotiated(request.headers.get("accept", ""))
+    return Answer(as_protobuf(found) if media_type == PROTOBUF else as_json(found), media_type)
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

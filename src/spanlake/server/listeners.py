@@ -25,11 +25,13 @@ from spanlake.server.answers import QueryEdge
 from spanlake.server.edge_metrics import EdgeMetrics, QueueMetrics
 from spanlake.server.otlp_grpc import OtlpGrpcServer
 from spanlake.server.otlp_http import PushEdge, otlp_http_app
+from spanlake.server.parameters.metrics import MetricsLimits
 from spanlake.server.parameters.search import RangeLimits
 from spanlake.server.ports import Health, Queries, SpanReceiver, TraceReader
 from spanlake.server.query_http import query_app
 from spanlake.server.queueing.query_queue import QueryQueue
 from spanlake.server.queueing.turns import TurnLimits
+from spanlake.server.routes.metrics import metrics_routes
 from spanlake.server.routes.search import search_routes
 from spanlake.server.routes.status import status_routes
 from spanlake.server.routes.tags import tag_routes
@@ -80,13 +82,14 @@ class Listeners:
         http_pool, grpc_pool = self._push_pools
         self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock()))
         query_edge = QueryEdge(self._queries, query.timeout_seconds, server.multitenancy)
-        limits = RangeLimits(query.range_seconds_max)
+        limits, metrics_limits = RangeLimits(query.range_seconds_max), MetricsLimits(query.metrics_range_seconds_max)
         self._query_app = query_app(
             [
                 *status_routes(core.health, core.registry),
                 *trace_routes(query_edge, core.reader, core.queries.filterer),
                 *search_routes(query_edge, core.queries.searcher, limits),
                 *tag_routes(query_edge, core.queries.tags, limits),
+                *(metrics_routes(query_edge, core.queries.meter, metrics_limits) if core.queries.meter else ()),
             ]
         )
         self._grpc = OtlpGrpcServer(core.receiver, grpc_pool, server, metrics)

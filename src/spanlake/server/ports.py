@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spanlake.model.ingest import Accepted
+from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
 from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
@@ -66,6 +67,14 @@ class TagSource(Protocol):
         ...
 
 
+class SpanMeter(Protocol):
+    """Numbers over live and stored spans. Thread-safe and blocking; raises as TraceSearcher does."""
+
+    def query_range(self, tenant: str, query: RangeQuery, stop: Stop) -> MetricsAnswer: ...
+
+    def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Queries:
     """What answers TraceQL."""
@@ -73,6 +82,7 @@ class Queries:
     searcher: TraceSearcher
     tags: TagSource
     filterer: TraceFilterer
+    meter: SpanMeter | None = None
 
 
 @dataclass(frozen=True, slots=True)

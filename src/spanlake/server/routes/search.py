@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -11,11 +12,12 @@ from starlette.routing import Route
 from spanlake.model.errors import InvalidInput, QueryError
 from spanlake.model.queries import SearchQuery
 from spanlake.model.stop import Stop
-from spanlake.server.answers import JSON, TEXT, Answer, QueryEdge, stoppable_endpoint
+from spanlake.server.answers import TEXT, Answer, QueryEdge, negotiated_answer, stoppable_endpoint
 from spanlake.server.parameters.search import RangeLimits, parse_search
 from spanlake.server.ports import TraceSearcher
 from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.search_json import encode_search
+from spanlake.wire.tempo_protobuf import encode_search_response
 
 T = TypeVar("T")
 
@@ -34,7 +36,8 @@ def search_routes(edge: QueryEdge, searcher: TraceSearcher, limits: RangeLimits)
 
     def search(request: Request, stop: Stop) -> Answer:
         found, legacy = asked(request, searcher.search, stop)
-        return Answer(encode_search(found, spansets=not legacy), JSON)
+        as_json, as_protobuf = partial(encode_search, spansets=not legacy), partial(encode_search_response, spansets=not legacy)
+        return negotiated_answer(request, found, as_json=as_json, as_protobuf=as_protobuf)
 
     def explain(request: Request, stop: Stop) -> Answer:
         return Answer(asked(request, searcher.explain, stop)[0].encode(), TEXT)

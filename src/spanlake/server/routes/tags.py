@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.routing import Route
 
 from spanlake.model.stop import Stop
-from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
+from spanlake.server.answers import Answer, QueryEdge, negotiated_answer, stoppable_endpoint
 from spanlake.server.parameters.search import RangeLimits, parse_tag_names, parse_tag_values
 from spanlake.server.ports import TagSource
 from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.search_json import encode_tag_names_v1, encode_tag_names_v2, encode_tag_values_v1, encode_tag_values_v2
+from spanlake.wire.tempo_protobuf import (
+    encode_tag_values_response,
+    encode_tag_values_v2_response,
+    encode_tags_response,
+    encode_tags_v2_response,
+)
 
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
@@ -28,18 +35,23 @@ def tag_routes(edge: QueryEdge, tags: TagSource, limits: RangeLimits) -> list[Ro
     def names_v1(request: Request, stop: Stop) -> Answer:
         query = parse_tag_names(request.query_params, limits)
         found = tags.names(tenant(request), query, stop)
-        return Answer(encode_tag_names_v1(found, intrinsics=query.scope == "intrinsic"), JSON)
+        intrinsics = query.scope == "intrinsic"
+        as_json, as_protobuf = partial(encode_tag_names_v1, intrinsics=intrinsics), partial(encode_tags_response, intrinsics=intrinsics)
+        return negotiated_answer(request, found, as_json=as_json, as_protobuf=as_protobuf)
 
     def names_v2(request: Request, stop: Stop) -> Answer:
-        return Answer(encode_tag_names_v2(tags.names(tenant(request), parse_tag_names(request.query_params, limits), stop)), JSON)
+        found = tags.names(tenant(request), parse_tag_names(request.query_params, limits), stop)
+        return negotiated_answer(request, found, as_json=encode_tag_names_v2, as_protobuf=encode_tags_v2_response)
 
     def values_v1(request: Request, stop: Stop) -> Answer:
         query = parse_tag_values(tag_in(request), request.query_params, limits)
-        return Answer(encode_tag_values_v1(tags.values_v1(tenant(request), query, stop)), JSON)
+        found = tags.values_v1(tenant(request), query, stop)
+        return negotiated_answer(request, found, as_json=encode_tag_values_v1, as_protobuf=encode_tag_values_response)
 
     def values_v2(request: Request, stop: Stop) -> Answer:
         query = parse_tag_values(tag_in(request), request.query_params, limits)
-        return Answer(encode_tag_values_v2(tags.values(tenant(request), query, stop)), JSON)
+        found = tags.values(tenant(request), query, stop)
+        return negotiated_answer(request, found, as_json=encode_tag_values_v2, as_protobuf=encode_tag_values_v2_response)
 
     def route(path: str, answer: Callable[[Request, Stop], Answer]) -> Route:
         return Route(path, stoppable_endpoint(edge, answer))

@@ -1,0 +1,52 @@
+"""TraceQL metrics, over time and at an instant: wire-contract section 1.5. Always JSON."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from spanlake.model.errors import InvalidInput, QueryError
+from spanlake.model.stop import Stop
+from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
+from spanlake.server.parameters.metrics import MetricsLimits, parse_instant_query, parse_range_query
+from spanlake.server.ports import SpanMeter
+from spanlake.server.tenant import TENANT_HEADER, tenant_of
+from spanlake.traceql import parse
+from spanlake.wire.metrics_json import encode_query_instant, encode_query_range
+
+
+def metrics_routes(edge: QueryEdge, meter: SpanMeter, limits: MetricsLimits) -> list[Route]:
+    """`/api/metrics/query_range` and `/api/metrics/query`."""
+
+    def tenant(request: Request) -> str:
+        return tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+
+    def query_range(request: Request, stop: Stop) -> Answer:
+        query = parse_range_query(request.query_params, limits)
+        try:
+            found = meter.query_range(tenant(request), query, stop)
+        except QueryError as error:
+            raise InvalidInput(str(error) if _is_unreadable(query.text) else f"compiling query: {error}") from None
+        return Answer(encode_query_range(found), JSON)
+
+    def query_instant(request: Request, stop: Stop) -> Answer:
+        query = parse_instant_query(request.query_params, limits)
+        try:
+            found = meter.query_instant(tenant(request), query, stop)
+        except QueryError as error:
+            raise InvalidInput(f"compiling query: {error}") from None
+        return Answer(encode_query_instant(found), JSON)
+
+    return [
+        Route("/api/metrics/query_range", stoppable_endpoint(edge, query_range)),
+        Route("/api/metrics/query", stoppable_endpoint(edge, query_instant)),
+    ]
+
+
+def _is_unreadable(text: str) -> bool:
+    """Whether the query does not even parse; Tempo says so in other words."""
+    try:
+        parse(text)
+    except QueryError:
+        return True
+    return False
