@@ -1,7 +1,7 @@
 """The `spanlake` command: finds the subcommand, runs it, and turns what it raises into one line and an exit status.
 
-A command is a module of this package with `add_parser(subparsers)`, which declares it and sets `run` as a default, and
-`run(args) -> int`, which imports what is heavy. Command modules import at most the standard library and `app/config_schema.py` at
+A command is a module of this package, or of `query` in it, with `add_parser(subparsers)`, which declares it and sets `run` as a default,
+and `run(args) -> int`, which imports what is heavy. Command modules import at most the standard library and `app/config_schema.py` at
 the top, so that `spanlake --help` is quick.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from spanlake import __version__
 from spanlake.model.errors import SpanlakeError
 
-COMMANDS = ("serve", "trace", "search", "explain", "blocks", "check", "load", "warmup", "config")
+COMMANDS = ("serve", "query.trace", "query.search", "query.metrics", "query.explain", "blocks", "check", "load", "warmup", "config")
 """Modules of `spanlake.app.cli`, in the order of `spanlake --help`."""
 
 EXIT_ERROR = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from spanlake.app.cli.search import DEFAULT_PORT, add_query_arguments, target_of
+from spanlake.app.cli.query.search import DEFAULT_PORT, add_query_arguments, target_of
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the traces; 0, also if there are none."""
     from spanlake.app.load.send.address import parse_address
     from spanlake.app.query_api import get_answer
-    from spanlake.app.search_view import search_lines
+    from spanlake.app.query_view.search import search_lines
 
     address = parse_address(args.url, DEFAULT_PORT)
     target = target_of("/api/search", args, spss=str(args.spss))

@@ -1,0 +1,1 @@
+"""Answers of the query API for the terminal: JSON in, lines out."""
