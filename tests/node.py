@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ from spanlake.ingest.flush import Flusher
 from spanlake.ingest.maintenance import Maintenance, MaintenanceSettings
 from spanlake.ingest.pipeline import Pipeline
 from spanlake.ingest.tenants import Tenants
+from spanlake.model.limits import LimitsSource, SameLimits, TenantLimits
 from spanlake.model.settings import BlockSettings, CompactionSettings, IngestSettings, QuerySettings, StoreSettings, WalSettings
 from spanlake.model.spans import SpanBatch
 from spanlake.model.trace import TimeRange, TraceAnswer
@@ -100,6 +101,16 @@ def once(*ids: Ids) -> Counter[Ids]:
 
 
 @dataclass
+class LimitsByTenant:
+    """Limits that a test sets, and may change."""
+
+    limits: dict[str, TenantLimits]
+
+    def of(self, tenant: str) -> TenantLimits:
+        return self.limits.get(tenant, TenantLimits())
+
+
+@dataclass
 class Node:
     """`wrap` puts something between the process and its store, `calls` between the log and its disk."""
 
@@ -109,7 +120,7 @@ class Node:
     blocks: BlockSettings = BLOCKS
     compaction: CompactionSettings = COMPACTION
     store_settings: StoreSettings = STORE
-    retention_by_tenant: Mapping[str, float] = field(default_factory=dict)
+    limits: LimitsSource | None = None
     wrap: Callable[[ObjectStore], ObjectStore] = lambda store: store
     calls: FileCalls | None = None
     clock: Clock = field(default_factory=Clock)
@@ -122,8 +133,9 @@ class Node:
         self.footers = FooterCache(self.store, bytes_max=1 << 28)
         self.tenants = Tenants(self.catalog, self.wal.writer_id, tenants_max=self.ingest.tenants_max, clock=self.clock)
         parts = (self.store, self.catalog, self.wal, self.tenants, self.blocks, self.ingest)
-        self.pipeline = Pipeline(Flusher(*parts, clock=self.clock, clock_ns=self.clock.now_ns), self.ingest)
-        upkeep = MaintenanceSettings(self.compaction, self.blocks, self.retention_by_tenant, clock_ns=self.clock.now_ns)
+        limits = self.limits or SameLimits(TenantLimits(retention_seconds=self.compaction.retention_seconds))
+        self.pipeline = Pipeline(Flusher(*parts, clock=self.clock, clock_ns=self.clock.now_ns), self.ingest, limits=limits)
+        upkeep = MaintenanceSettings(self.compaction, self.blocks, limits, clock_ns=self.clock.now_ns)
         self.maintenance = Maintenance(self.tenants, self.store, self.catalog, self.footers, settings=upkeep)
         self.finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, QuerySettings())
 

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from node import NOW_NS, TENANT, Node, described, ids_in, numbers, once, span
+from node import NOW_NS, TENANT, LimitsByTenant, Node, described, ids_in, numbers, once, span
 from spanlake.app.load.traces import TraceTemplates
 from spanlake.blocks.catalog import Block, TableSnapshot, block_key
 from spanlake.blocks.compaction import expired_blocks, plan_compactions
 from spanlake.model.errors import StoreError
+from spanlake.model.limits import TenantLimits
 from spanlake.model.settings import BlockSettings, CompactionSettings
 from spanlake.objectstore.intercepted import Before, Call, InterceptedStore
 
@@ -78,8 +79,8 @@ def test_blocks_expire_when_their_spans_have_ended_or_were_stored_before_the_ret
 
 
 def test_tenants_keep_their_spans_as_long_as_their_retention(tmp_path: Path) -> None:
-    settings = CompactionSettings(blocks_min=2, retention_seconds=100)
-    with Node(tmp_path, compaction=settings, retention_by_tenant={"long": 1000, "for-ever": 0}) as node:
+    retention = {"short": 100, "long": 1000, "for-ever": 0}
+    with Node(tmp_path, limits=LimitsByTenant({tenant: TenantLimits(retention_seconds=own) for tenant, own in retention.items()})) as node:
         for tenant in ("short", "long", "for-ever"):
             node.push(span(1, 1), tenant=tenant)
         node.cut()

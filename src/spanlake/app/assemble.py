@@ -11,7 +11,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Histogram
 
 from spanlake import __version__
-from spanlake.app.metrics import register_metrics
+from spanlake.app.metrics import LimitsCollector, register_metrics
+from spanlake.app.tenancy.limits_in_force import LimitsInForce
 from spanlake.app.timed import TimedReader, timed_queries
 from spanlake.blocks.catalog import Catalog
 from spanlake.blocks.footers import FooterCache
@@ -52,6 +53,7 @@ class System:
     def __init__(self, settings: Settings, effective_config: str) -> None:
         self._effective_config = effective_config
         self._settings = settings
+        self.limits = LimitsInForce(settings)
         self.store = open_store(settings.data, settings.store)
         self.catalog = Catalog(self.store, settings.store)
         self.footers = FooterCache(self.store, bytes_max=settings.blocks.footer_cache_bytes)
@@ -59,11 +61,12 @@ class System:
         self._stopping = threading.Event()
         self.tenants = Tenants(self.catalog, wal.writer_id, tenants_max=settings.ingest.tenants_max)
         flusher = Flusher(self.store, self.catalog, wal, self.tenants, settings.blocks, settings.ingest)
-        self.pipeline = Pipeline(flusher, settings.ingest, stopping=self._stopping)
-        upkeep = MaintenanceSettings(settings.compaction, settings.blocks, settings.retention_by_tenant)
+        self.pipeline = Pipeline(flusher, settings.ingest, limits=self.limits, stopping=self._stopping)
+        upkeep = MaintenanceSettings(settings.compaction, settings.blocks, self.limits)
         self.maintenance = Maintenance(self.tenants, self.store, self.catalog, self.footers, settings=upkeep)
         self.registry = CollectorRegistry()
         register_metrics(self.registry, self.pipeline, self.maintenance, self.footers)
+        self.registry.register(LimitsCollector(self.limits))
         seconds = Histogram("spanlake_query_seconds", "Duration of queries", ["kind"], registry=self.registry)
         finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, settings.query)
         self.caches = ScanCaches(self.store, self.footers, bytes_max=settings.query.cache_bytes)
@@ -88,6 +91,7 @@ class System:
         """Stop background work and close the log; call after the listeners have stopped."""
         self._waiting_for = "stopping"
         self._stopping.set()
+        self.limits.stop()
         self.maintenance.stop()
         for thread in (self._starter, self._refresher):
             if thread.is_alive():
@@ -123,6 +127,7 @@ class System:
             _LOG.exception("start failed; see the reason and start again")
             return
         self._waiting_for = ""
+        self.limits.start()
         self.maintenance.start()
         self._refresher.start()
         _LOG.info("ready", extra={"seconds": round(time.monotonic() - begin, 2)})

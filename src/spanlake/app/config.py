@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from spanlake.app.config_schema import VARIABLE_PREFIX, Raw, Schema, Value, build, describe, parse, schema_of
+from spanlake.app.yaml_file import is_null, pairs, place, read_yaml, scalar
 from spanlake.model.errors import ConfigError
 from spanlake.model.settings import Settings
 
@@ -22,7 +23,6 @@ CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
 # Read elsewhere: the settings file here, the directory of compiled kernels where they are compiled (model/kernel.py).
 OTHER_VARIABLES = (CONFIG_VARIABLE, VARIABLE_PREFIX + "KERNEL_CACHE")
 SIMILARITY_MIN = 0.6
-FILE_BYTES_MAX = 1 << 20
 
 # Kubernetes and Docker links put the address of a service into the environment of its neighbours: a service named `spanlake` or
 # `spanlake-query` yields SPANLAKE_SERVICE_HOST, SPANLAKE_PORT=tcp://…, SPANLAKE_QUERY_PORT_3200_TCP_ADDR. Nobody wrote those for us.
@@ -99,22 +99,9 @@ def _from_environment(environ: Mapping[str, str], schema: Schema) -> Iterator[Gi
 
 
 def _from_file(path: Path, schema: Schema) -> Iterator[Given]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"file {path}: cannot be read: {error.strerror}") from None
-    if len(content) > FILE_BYTES_MAX:
-        raise ConfigError(f"file {path}: longer than {FILE_BYTES_MAX} bytes")
-    try:
-        root = yaml.compose(content.decode(), Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"file {path}{line}: not YAML: {error.problem}") from None
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"file {path}: not YAML: {' '.join(str(error).split())}") from None
     given: dict[str, Given] = {}
-    if root is not None and not _is_null(root):
+    root = read_yaml(path)
+    if root is not None:
         for one in _walk(root, "", path, schema):
             if one.path in given:
                 raise ConfigError(f"{one.place}: {one.path} is given twice, first at {given[one.path].place}")
@@ -124,48 +111,24 @@ def _from_file(path: Path, schema: Schema) -> Iterator[Given]:
 
 def _walk(node: yaml.Node, prefix: str, file: Path, schema: Schema) -> Iterator[Given]:
     """The settings in a mapping, in order. An empty section is allowed: its lines may be commented out."""
-    for key, value in _pairs(node, prefix.rstrip(".") or "the file", file):
-        path, place = prefix + key.value, _place(key, file)
+    for key, value in pairs(node, prefix.rstrip(".") or "the file", file):
+        path, where = prefix + key.value, place(key, file)
         if path in schema.sections:
-            if not _is_null(value):
+            if not is_null(value):
                 yield from _walk(value, path + ".", file, schema)
         elif path not in schema.leaves:
-            raise _unknown(path, place, [*schema.leaves, *schema.sections])
+            raise _unknown(path, where, [*schema.leaves, *schema.sections])
         else:
-            yield Given(path, _raw(value, path, file, schema), place)
+            yield Given(path, _raw(value, path, file, schema), where)
 
 
 def _raw(node: yaml.Node, path: str, file: Path, schema: Schema) -> Raw:
     expected = describe(schema.leaves[path].kind)
     if not isinstance(node, yaml.MappingNode):
-        return _scalar(node, path, file, expected)
+        return scalar(node, path, file, expected)
     texts: dict[str, str] = {}
-    for key, value in _pairs(node, path, file):
+    for key, value in pairs(node, path, file):
         if key.value in texts:
-            raise ConfigError(f"{_place(key, file)}: {path}.{key.value} is given twice")
-        texts[key.value] = _scalar(value, f"{path}.{key.value}", file, expected)
+            raise ConfigError(f"{place(key, file)}: {path}.{key.value} is given twice")
+        texts[key.value] = scalar(value, f"{path}.{key.value}", file, expected)
     return texts
-
-
-def _scalar(node: yaml.Node, shown: str, file: Path, expected: str) -> str:
-    if isinstance(node, yaml.ScalarNode) and not _is_null(node):
-        return str(node.value)
-    problem = "has no value" if _is_null(node) else "has a list or mapping"
-    raise ConfigError(f"{_place(node, file)}: {shown} {problem}; expected {expected}")
-
-
-def _pairs(node: yaml.Node, shown: str, file: Path) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{_place(node, file)}: {shown} must be a mapping of settings")
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
-            raise ConfigError(f"{_place(key, file)}: a name in {shown} is not plain text")
-        yield key, value
-
-
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
-
-
-def _place(node: yaml.Node, file: Path) -> str:
-    return f"file {file}:{node.start_mark.line + 1}"

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from spanlake.app.tenancy.limits_in_force import LimitsInForce
 from spanlake.blocks.footers import FooterCache
 from spanlake.ingest.maintenance import Maintenance
 from spanlake.ingest.pipeline import Pipeline
@@ -39,10 +40,13 @@ class CoreCollector(Collector):
         yield CounterMetricFamily("spanlake_spans_received", "Spans acknowledged", counters.spans)
         yield CounterMetricFamily("spanlake_payloads_received", "Payloads acknowledged", counters.payloads)
         yield CounterMetricFamily("spanlake_payload_bytes_received", "Bytes of acknowledged payloads, decompressed", counters.bytes)
-        refused = CounterMetricFamily("spanlake_spans_refused", "Spans (or whole payloads) refused", labels=["reason"])
-        for reason, count in dict(counters.refused).items():
-            refused.add_metric([reason], count)
-        yield refused
+        refused = CounterMetricFamily("spanlake_spans_refused", "Spans refused; malformed payloads", labels=["tenant", "reason"])
+        for (tenant, reason), count in dict(counters.refused).items():
+            refused.add_metric([tenant, reason], count)
+        truncated = CounterMetricFamily("spanlake_attributes_truncated", "Attributes cut off because they are long", labels=["tenant"])
+        for tenant, count in dict(counters.truncated).items():
+            truncated.add_metric([tenant], count)
+        yield from (refused, truncated)
         yield GaugeMetricFamily("spanlake_live_spans", "Spans that are not in a block yet", usage.spans)
         yield GaugeMetricFamily("spanlake_live_bytes", "Memory of live spans", usage.bytes)
         yield CounterMetricFamily("spanlake_cuts", "Cuts of live spans into blocks", counters.cuts)
@@ -75,6 +79,18 @@ class CoreCollector(Collector):
             spans.add_metric([tenant.tenant], sum(block.rows for block in table.blocks))
         yield from (blocks, size, spans)
         yield GaugeMetricFamily("spanlake_footer_cache_bytes", "Memory of cached block footers", self._footers.memory_bytes)
+
+
+class LimitsCollector(Collector):
+    """Metrics of where limits come from."""
+
+    def __init__(self, limits: LimitsInForce) -> None:
+        self._limits = limits
+
+    def collect(self) -> Iterator[Metric]:
+        failures = CounterMetricFamily("spanlake_overrides_failures", "Failed looks at the limits of single tenants", labels=["source"])
+        failures.add_metric(["file"], self._limits.file_failures)
+        yield failures
 
 
 def register_metrics(registry: CollectorRegistry, pipeline: Pipeline, maintenance: Maintenance, footers: FooterCache) -> None:

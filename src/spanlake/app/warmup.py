@@ -14,6 +14,8 @@ from spanlake.blocks.memory.arrange import arrange
 from spanlake.blocks.memory.trim import trim
 from spanlake.blocks.scan.layout import BlockLayout, read_leaf_values
 from spanlake.blocks.scan.memory import MemoryScan, arranged
+from spanlake.blocks.scan.pages import GroupColumns
+from spanlake.ingest.limits.trace_spans import TraceSpans
 from spanlake.model.kernel import cache_directory
 from spanlake.model.scan import Field
 from spanlake.model.settings import BlockSettings
@@ -41,6 +43,10 @@ def _run_kernels() -> None:
     for number in range(2):
         buffer.append(decode_otlp(TraceTemplates(0, spans_per_payload=40).payload(number, 10**18)).batch)
     batch = buffer.chunks()[0]
+    counted = TraceSpans()
+    counted.count("t", batch, 1)
+    counted.forget("t", batch)
+    counted.make_room(1 << 12)
     settings = BlockSettings(row_group_spans=64)
     with tempfile.TemporaryDirectory(prefix="spanlake-warmup-") as directory:
         store = open_store(directory)
@@ -56,6 +62,10 @@ def _run_kernels() -> None:
         span = batch.spans[0]
         found, _ = find_trace(store, footers[0], int(span["trace_hi"]), int(span["trace_lo"]))
         assert found is not None
-        read_leaf_values(store, BlockLayout(footers[0]), "name")
+        layout = BlockLayout(footers[0])
+        read_leaf_values(store, layout, "name")
+        columns = GroupColumns(store, layout, [0])
+        columns.codes("name", None)
+        columns.numbers("start_ns")
         MemoryScan(arranged([batch])).batch([Field("span", "http.route"), Field("event", "exception.type")])
         encode_otlp(combine([found, trim(batch.take(batch.spans["trace_lo"] == span["trace_lo"]))]))

@@ -20,6 +20,7 @@ from spanlake.blocks.footers import FooterCache
 from spanlake.ingest.flush import upload
 from spanlake.ingest.tenants import Tenants
 from spanlake.model.errors import CommitConflict, CorruptData, KeyMissing, SpanlakeError
+from spanlake.model.limits import LimitsSource
 from spanlake.model.schema import ColumnType
 from spanlake.model.settings import BlockSettings, CompactionSettings
 from spanlake.objectstore.store import ObjectStore
@@ -97,7 +98,7 @@ class Maintenance:
                 _LOG.exception("maintenance failed; it will be tried again")
 
     def _expire(self, tenant: str) -> None:
-        retention = self._settings.retention_by_tenant.get(tenant, self._settings.compaction.retention_seconds)
+        retention = self._settings.limits.of(tenant).retention_seconds
         table = self._tenants.refresh(tenant)
         expired = expired_blocks(table, now_ns=self._settings.clock_ns(), retention_seconds=retention)
         if not expired:
@@ -182,9 +183,9 @@ class Maintenance:
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceSettings:
-    """The branches of the settings tree that maintenance follows."""
+    """What maintenance follows: branches of the settings tree, and how long each tenant keeps its spans."""
 
     compaction: CompactionSettings
     blocks: BlockSettings
-    retention_by_tenant: Mapping[str, float]
+    limits: LimitsSource
     clock_ns: Callable[[], int] = time.time_ns

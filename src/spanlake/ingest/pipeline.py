@@ -12,23 +12,28 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from spanlake.blocks.catalog import check_tenant
 from spanlake.blocks.live import LiveView, TenantSpans
 from spanlake.blocks.wal import Wal
 from spanlake.ingest.carry import Flushed, flushed
 from spanlake.ingest.flush import FlushCounts, Flusher, flush_tenant
 from spanlake.ingest.gate import Gate
+from spanlake.ingest.limits.admission import Admission, Admitted
 from spanlake.ingest.replay import PAUSE_SECONDS, Replaying, replay_log
 from spanlake.ingest.tenants import Tenants
-from spanlake.model.errors import InvalidInput, Overloaded, SpanlakeError, Unavailable
+from spanlake.model.errors import InvalidInput, Overloaded, SpanlakeError, TooLarge, Unavailable
 from spanlake.model.ingest import Accepted
+from spanlake.model.limits import LimitsSource, SameLimits
 from spanlake.model.settings import IngestSettings
 from spanlake.model.spans import SpanBatch
+from spanlake.model.tenants import check_tenant
 from spanlake.wire.otlp.decode import decode_otlp
 
 _LOG = logging.getLogger(__name__)
 CUT_LOOK_SECONDS = 0.25
 RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS = 0.5, 30.0
+TENANTS_COUNTED_MAX = 200
+OTHER_TENANTS = "other tenants"
+"""What refusals of further tenants are counted under; it is no tenant's name."""
 
 
 @dataclass(slots=True)
@@ -38,7 +43,8 @@ class IngestCounters:
     spans: int = 0
     payloads: int = 0
     bytes: int = 0
-    refused: dict[str, int] = field(default_factory=dict)  # spans by reason
+    refused: dict[tuple[str, str], int] = field(default_factory=dict)  # spans by tenant and reason
+    truncated: dict[str, int] = field(default_factory=dict)  # attributes by tenant
     cuts: int = 0
     flush_failures: int = 0
     flushed_spans: int = 0
@@ -60,9 +66,17 @@ class _Pause:
 class Pipeline:
     """Owns the log and the cutter thread. Its life: `start` once, `stop` once. Without a cutter, for tests: `replay`, `cut`."""
 
-    def __init__(self, flusher: Flusher, settings: IngestSettings, *, stopping: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        flusher: Flusher,
+        settings: IngestSettings,
+        *,
+        limits: LimitsSource | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
         self._flusher = flusher
         self._settings = settings
+        self._admission = Admission(limits or SameLimits(), flusher.clock)
         self._clock: Callable[[], float] = flusher.clock
         self._gate = Gate()
         self._tenants = flusher.tenants
@@ -75,40 +89,59 @@ class Pipeline:
         self._pauses: dict[str, _Pause] = {}
         self._count_lock = threading.Lock()
         self.counters = IngestCounters()
+        self._counted_tenants: set[str] = set()
 
     # Accepting
 
     def accept(self, tenant: str, payload: bytes) -> Accepted:
         """Take an OTLP protobuf payload; return when its spans are durable and readable.
 
-        Raises InvalidInput for a malformed payload, Overloaded when live spans fill their memory, StoreError when a tenant's table cannot
-        be read at its first push, Unavailable while the log is being replayed, the disk fails or the server stops.
+        Raises InvalidInput for a malformed payload, Overloaded when live spans fill their memory or the tenant is over a limit of its own,
+        TooLarge for a payload that is always over it, StoreError when a tenant's table cannot be read at its first push, Unavailable while
+        the log is being replayed, the disk fails or the server stops.
         """
         self._check_open()
         check_tenant(tenant)
         try:
             decoded = decode_otlp(payload, depth_max=self._settings.value_depth_max)
         except InvalidInput:
-            self._count_refused([("malformed payload", 1)])
+            self._count_refused(tenant, [("malformed payload", 1)])
             raise
-        if len(decoded.batch):
-            self._check_room()
-            self._keep(tenant, payload, decoded.batch)
-        with self._count_lock:
-            self.counters.payloads += 1
-            self.counters.spans += len(decoded.batch)
-            self.counters.bytes += len(payload)
-        self._count_refused(decoded.rejected)
-        return Accepted(len(decoded.batch), decoded.rejected_spans, decoded.rejection_message)
+        admitted = self._admitted(tenant, payload, decoded.batch)
+        if len(admitted.batch):
+            try:
+                self._keep(tenant, admitted)
+            except BaseException:
+                self._admission.withdraw(tenant, admitted)
+                raise
+        refused = (*decoded.rejected, *admitted.refused)
+        self._count_accepted(tenant, len(payload), admitted)
+        self._count_refused(tenant, refused)
+        message = "; ".join(f"{count} spans refused: {reason}" for reason, count in refused)
+        return Accepted(len(admitted.batch), sum(count for _, count in refused), message)
 
-    def _keep(self, tenant: str, payload: bytes, batch: SpanBatch) -> None:
+    def _admitted(self, tenant: str, payload: bytes, batch: SpanBatch) -> Admitted:
+        if not len(batch):
+            return Admitted(payload, batch)
+        try:
+            self._check_room()
+            usage = self._tenants.usage_of(tenant)
+            return self._admission.admit(tenant, payload, batch, live_bytes=usage.bytes if usage.spans else 0)
+        except Overloaded as refusal:
+            self._count_refused(tenant, [(refusal.reason, len(batch))])
+            raise
+        except TooLarge:
+            self._count_refused(tenant, [("push above the burst", len(batch))])
+            raise
+
+    def _keep(self, tenant: str, admitted: Admitted) -> None:
         """Log a payload and make its spans live, both on the same side of every cut."""
         while True:
             spans = self._tenants.open(tenant)  # before the gate, as it may read the store
             with self._gate.shared():
                 if self._tenants.get(tenant) is spans:
-                    segment = self._flusher.wal.append(tenant, payload)
-                    spans.append(batch, seconds=self._clock(), segment=segment)
+                    segment = self._flusher.wal.append(tenant, admitted.payload)
+                    spans.append(admitted.batch, seconds=self._clock(), segment=segment)
                     break
         self._tenants.account(spans)
         if self._is_full():
@@ -125,12 +158,28 @@ class Pipeline:
         if used > bytes_max:
             self._wake.set()
             text = f"live spans take {used} bytes, more than ingest.live_bytes_max={bytes_max}: flushing is behind"
-            raise Overloaded(text, retry_after_seconds=2)
+            raise Overloaded(text, retry_after_seconds=2, reason="live bytes of the process")
 
-    def _count_refused(self, rejected: Iterable[tuple[str, int]]) -> None:
+    def _count_accepted(self, tenant: str, payload_bytes: int, admitted: Admitted) -> None:
+        with self._count_lock:
+            self.counters.payloads += 1
+            self.counters.spans += len(admitted.batch)
+            self.counters.bytes += payload_bytes
+            if admitted.truncated:
+                shown = self._counted_as(tenant)
+                self.counters.truncated[shown] = self.counters.truncated.get(shown, 0) + admitted.truncated
+
+    def _count_refused(self, tenant: str, rejected: Iterable[tuple[str, int]]) -> None:
         with self._count_lock:
             for reason, count in rejected:
-                self.counters.refused[reason] = self.counters.refused.get(reason, 0) + count
+                key = (self._counted_as(tenant), reason)
+                self.counters.refused[key] = self.counters.refused.get(key, 0) + count
+
+    def _counted_as(self, tenant: str) -> str:
+        """The tenant, or one name for all when there are many, as tenants make metrics. The counter lock is held."""
+        if len(self._counted_tenants) < TENANTS_COUNTED_MAX:
+            self._counted_tenants.add(tenant)
+        return tenant if tenant in self._counted_tenants else OTHER_TENANTS
 
     # Reading
 

@@ -81,6 +81,10 @@ class Tenants:
         """The totals over all tenants."""
         return self._total
 
+    def usage_of(self, tenant: str) -> Usage:
+        """One tenant's part of the totals."""
+        return self._usage.get(tenant, Usage())
+
     # Tables
 
     def names(self) -> list[str]:

@@ -35,12 +35,25 @@ class NoTenant(SpanlakeError):
     """Multi-tenancy is on and the request names no tenant, or a bad one."""
 
 
-class Overloaded(SpanlakeError):
-    """A bounded resource is full now; the same request may succeed after `retry_after_seconds`."""
+class Unauthenticated(SpanlakeError):
+    """Access is restricted, and the request has no credentials, or ones that nobody has."""
 
-    def __init__(self, message: str, *, retry_after_seconds: int = 5) -> None:
+
+class Forbidden(SpanlakeError):
+    """The credentials of the request do not allow what it asks for."""
+
+
+class PreconditionFailed(SpanlakeError):
+    """What was to be changed is not what the request says that it is: someone else has changed it."""
+
+
+class Overloaded(SpanlakeError):
+    """A bounded resource is full now; the same request may succeed after `retry_after_seconds`. `reason`: the bound, for metrics."""
+
+    def __init__(self, message: str, *, retry_after_seconds: int = 5, reason: str = "overloaded") -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.reason = reason
 
 
 class Unavailable(SpanlakeError):

@@ -49,8 +49,9 @@ def open_tables(settings: Settings, tenant: str | None) -> tuple[ObjectStore, Ca
     from pathlib import Path
     from urllib.parse import unquote
 
-    from spanlake.blocks.catalog import Catalog, check_tenant
+    from spanlake.blocks.catalog import Catalog
     from spanlake.model.errors import ConfigError, NotFound
+    from spanlake.model.tenants import check_tenant
     from spanlake.objectstore.opening import open_store
 
     path = unquote(settings.data.removeprefix("file://")) if settings.data.startswith("file://") else settings.data

@@ -5,6 +5,6 @@
 
 from spanlake.blocks.catalog.catalog import Catalog
 from spanlake.blocks.catalog.snapshot import Block, NewBlock, TableSnapshot, block_path
-from spanlake.blocks.catalog.tenants import block_key, check_tenant
+from spanlake.blocks.catalog.tenants import block_key
 
-__all__ = ["Block", "Catalog", "NewBlock", "TableSnapshot", "block_key", "block_path", "check_tenant"]
+__all__ = ["Block", "Catalog", "NewBlock", "TableSnapshot", "block_key", "block_path"]

@@ -31,7 +31,6 @@ from spanlake.blocks.catalog.table import (
 from spanlake.blocks.catalog.tenants import (
     TENANTS_PREFIX,
     block_key,
-    check_tenant,
     log_entry_key,
     marker_key,
     table_prefix,
@@ -40,6 +39,7 @@ from spanlake.blocks.catalog.tenants import (
 from spanlake.model.errors import CommitConflict, ConfigError, KeyExists, StoreError
 from spanlake.model.schema import ATTRIBUTE_COLUMN_TYPES, ColumnType, column_attribute
 from spanlake.model.settings import StoreSettings
+from spanlake.model.tenants import check_tenant
 from spanlake.objectstore.delta import delta_location
 from spanlake.objectstore.store import ObjectStore
 
