@@ -50,8 +50,11 @@ def batch_of(traces: Sequence[Trace], fields: Iterable[Field]) -> ScanBatch:
         trace_high=np.array([trace.id >> 64 for trace in traces], np.uint64),
         trace_low=np.array([trace.id & (1 << 64) - 1 for trace in traces], np.uint64),
         values={field: _span_column(field, spans) for field in wanted if field.scope not in {"event", "link"}},
-        events=_children("event", [span.events for _, span in spans], wanted),
-        links=_children("link", [span.links for _, span in spans], wanted),
+        children={
+            scope: found
+            for scope, items in (("event", [span.events for _, span in spans]), ("link", [span.links for _, span in spans]))
+            if (found := _children(scope, items, wanted)) is not None
+        },
     )
 
 

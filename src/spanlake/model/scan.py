@@ -50,11 +50,11 @@ class NumberType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Strings as codes into a dictionary; the dictionary may hold entries that no row has."""
+    """Strings as codes into a dictionary, which may hold entries that no row has, and a string more than once."""
 
     valid: NDArray[np.bool_]
     codes: NDArray[np.int32]  # undefined where not valid
-    dictionary: pa.Array  # string, distinct
+    dictionary: pa.Array  # string
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +113,24 @@ class Children:
 
 @dataclass(frozen=True, slots=True)
 class ScanBatch:
-    """Whole traces. `values` has the requested fields of scopes intrinsic, span, resource and instrumentation."""
+    """Whole traces. `values` has the requested fields of scopes intrinsic, span, resource and instrumentation; `children`, under "event"
+    and "link", their requested fields. Both may read a column only when it is looked up. For one thread at a time.
+    """
 
     trace_first: NDArray[np.int64]  # first row of each trace, and the number of rows: traces + 1
     trace_high: NDArray[np.uint64]  # per trace
     trace_low: NDArray[np.uint64]
     values: Mapping[Field, Values]
-    events: Children | None = None  # when a field of scope "event" was requested
-    links: Children | None = None
+    children: Mapping[str, Children] = field(default_factory=dict)
+
+    @property
+    def events(self) -> Children | None:
+        """None unless a field of scope "event" was requested."""
+        return self.children.get("event")
+
+    @property
+    def links(self) -> Children | None:
+        return self.children.get("link")
 
     @property
     def rows(self) -> int:

@@ -206,6 +206,11 @@ class GroupPages:
             first, last = first + int(found[0]), first + int(found[-1]) + 1
         return first, last
 
+    def numbers_of(self, path: str, rows: int) -> NDArray[np.int64]:
+        """The numbers, or the ids as numbers, of one flat leaf in a group of `rows` rows."""
+        leaf = next(leaf for leaf in self._layout.leaves if leaf.path == path)
+        return self._decode(leaf, (0, rows), _Texts(self._layout.keys))[0]
+
     def _is_null(self, leaf: Leaf) -> bool:
         """Whether a dictionary without entries shows that the leaf has no value at all."""
         if leaf.list_path or not self._pages[leaf.chunk]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,19 +12,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from spanlake.blocks.file.reader import repeated
-from spanlake.blocks.file.rows import binary_parts, ids, integers, list_counts, one_chunk, validity
-from spanlake.blocks.scan.layout import OVERFLOW, BlockLayout, open_ranges
+from spanlake.blocks.file.rows import ids, integers, list_counts, one_chunk, validity
+from spanlake.blocks.scan.layout import OVERFLOW, OVERFLOW_KEYS, BlockLayout, LeafValues, open_ranges
+from spanlake.blocks.scan.pages import GroupColumns
 from spanlake.blocks.scan.typed.entries import NUMBER_TYPES, RANKS, Entries, entry_values
 from spanlake.blocks.scan.typed.link_ids import link_ids
 from spanlake.blocks.scan.typed.values import numbers, of_parts, offsets_of, one_array, span_ids, texts
 from spanlake.model.errors import CorruptData
-from spanlake.model.scan import Children, Field, Ids, Numbers, NumberType, Part, ScanBatch, Texts, Values
+from spanlake.model.scan import Children, Field, Ids, Numbers, NumberType, Part, ScanStatistics, Texts, Values
 from spanlake.model.spans import BOOL, DOUBLE, INT, STRING
 from spanlake.objectstore.store import ObjectStore
 
 TRACE_ID = "trace_id"
-_ATTRIBUTE_SCOPES = ("span", "resource", "instrumentation")
-_TEXTS = ("name", "status_message", "root_name", "root_service", "scope_name", "scope_version", "trace_state")
 _NUMBERS: Mapping[str, NumberType] = {
     "kind": NumberType.KIND,
     "status_code": NumberType.STATUS,
@@ -37,6 +36,7 @@ _NUMBERS: Mapping[str, NumberType] = {
     "trace_start_ns": NumberType.INT,
     "trace_duration_ns": NumberType.DURATION,
 }
+_NUMBER_TYPES = {pa.bool_(): NumberType.BOOL, pa.float64(): NumberType.FLOAT, pa.int64(): NumberType.INT}
 
 
 def leaves_of(layout: BlockLayout, fields: Iterable[Field]) -> list[str]:
@@ -57,6 +57,25 @@ def _paths_of(layout: BlockLayout, field: Field) -> list[str]:
         return [f"{own}.dropped_attributes", f"{own}.{field.name[1:] if field.name.startswith(':') else 'attributes'}"]
     column = layout.column_of(field)
     return [*([column] if column else []), *([OVERFLOW] if layout.in_overflow(field) else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Traces one after the other: the first row of each and the number of rows, and their ids."""
+
+    first: NDArray[np.int64]
+    high: NDArray[np.uint64]
+    low: NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRequest:
+    """What a batch of a block may be asked for, and where what is read for it is noted. `known`: the values of a leaf, if at hand."""
+
+    store: ObjectStore
+    fields: frozenset[Field]
+    known: Callable[[str], LeafValues | None]
+    statistics: ScanStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +108,25 @@ def _split(layout: BlockLayout, groups: Sequence[int], leaves: Sequence[str]) ->
     varying: list[str] = []
     constant: dict[str, Any] = {}
     for leaf in leaves:
-        told = layout.statistics(leaf)
         if leaf == TRACE_ID:
             varying.append(leaf)
-        elif told.has_values[list(groups)].any():
-            values = {(told.least[number], told.greatest[number]) for number in groups}
-            least, greatest = next(iter(values))
-            full = leaf in layout.column_types and not told.has_nulls[list(groups)].any()
-            if full and len(values) == 1 and _is_one_value(least, greatest):
-                constant[leaf] = least
-            else:
+        elif layout.statistics(leaf).has_values[list(groups)].any():
+            value = constant_of(layout, groups, leaf)
+            if value is None:
                 varying.append(leaf)
+            else:
+                constant[leaf] = value
     return varying, constant
+
+
+def constant_of(layout: BlockLayout, groups: Sequence[int], leaf: str) -> Any:
+    """The value that every row of some row groups has, as the statistics tell; None if they do not tell."""
+    told = layout.statistics(leaf)
+    values = {(told.least[number], told.greatest[number]) for number in groups}
+    if len(values) > 1 or leaf not in layout.column_types or told.has_nulls[list(groups)].any():
+        return None
+    least, greatest = next(iter(values))
+    return least if _is_one_value(least, greatest) else None
 
 
 def _is_one_value(least: Any, greatest: Any) -> bool:
@@ -109,62 +135,134 @@ def _is_one_value(least: Any, greatest: Any) -> bool:
     return least is not None and bool(least == greatest) and short and not isinstance(least, float)
 
 
-def trace_bounds(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]:
-    """(first row of each trace and the number of rows, high, low per trace)."""
-    trace_ids = one_array(table.column(TRACE_ID))
-    codes = integers(trace_ids.indices)
-    changes = np.flatnonzero(codes[1:] != codes[:-1]) + 1
-    trace_first = np.concatenate([[0], changes, [len(codes)]]) if len(codes) else np.zeros(1, np.int64)
-    data, offsets = binary_parts(trace_ids.dictionary)
-    halves = np.frombuffer(data[int(offsets[0]) : int(offsets[-1])].tobytes(), ">u8").reshape(-1, 2).astype(np.uint64)
-    which = codes[trace_first[:-1]]
-    return trace_first.astype(np.int64), halves[which, 0], halves[which, 1]
+class BlockColumns(Mapping[Field, Values]):
+    """The columns of some rows of a piece, read when they are asked for. For one thread.
+
+    `rows`: which rows of the piece, None for all. `trace_ids`: (high, low) per row, computed if asked for.
+    """
+
+    def __init__(self, piece: GroupColumns, request: BlockRequest, rows: NDArray[np.int64] | None, traces: Traces) -> None:
+        self._piece = piece
+        self._request = request
+        self._rows = rows
+        self._traces = traces
+        self._found: dict[Field, Values] = {}
+        self._overflow: EntryLists | None = None
+
+    @property
+    def count(self) -> int:
+        return int(self._traces.first[-1])
+
+    def __len__(self) -> int:
+        return len(self._request.fields)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self._request.fields)
+
+    def __getitem__(self, field: Field) -> Values:
+        found = self._found.get(field)
+        if found is None:
+            if field not in self._request.fields:
+                raise KeyError(field)
+            before = self._piece.bytes_read
+            found = self._found[field] = self._read(field)
+            self._request.statistics.bytes += self._piece.bytes_read - before
+        return found
+
+    def _read(self, field: Field) -> Values:
+        if field.scope != "intrinsic":
+            return self._attribute(field)
+        if field.name == TRACE_ID:
+            traces, counts = self._traces, np.diff(self._traces.first)
+            return Values(self.count, (Ids(np.ones(self.count, np.bool_), traces.high.repeat(counts), traces.low.repeat(counts), 16),))
+        if field.name in ("span_id", "parent_span_id"):
+            return of_parts(self.count, span_ids(self._ids(field.name)))
+        return of_parts(self.count, self._flat(field.name, _NUMBERS.get(field.name)))
+
+    def _attribute(self, field: Field) -> Values:
+        """From its column, and from the overflow list where it has a type that counts more, or the only value."""
+        layout = self._piece.layout
+        column = layout.column_of(field)
+        part = self._flat(column, None) if column is not None else None
+        if not layout.in_overflow(field) or not layout.statistics(OVERFLOW_KEYS).has_values[self._piece.groups].any():
+            return of_parts(self.count, part)
+        if self._overflow is None:
+            self._overflow = EntryLists(one_chunk(self.table(layout.leaves_under(OVERFLOW)).column(OVERFLOW)), scoped=True)
+        return _combined(self.count, part, self._overflow.find(field.name, scope=field.scope))
+
+    def _flat(self, leaf: str, number: NumberType | None) -> Texts | Numbers | None:
+        """A flat column. `number`: what its numbers mean, None for an attribute."""
+        groups, layout = self._piece.groups, self._piece.layout
+        told = layout.statistics(leaf)
+        if not told.has_values[groups].any():
+            return None
+        value = constant_of(layout, groups, leaf)
+        if value is not None:
+            array = repeated(value, layout.column_types[leaf], self.count)
+            return _array_part(array) if number is None else numbers(number, integers(array))
+        try:
+            return self._selected(self._decoded(leaf, number))
+        except CorruptData:
+            array = one_array(self.table([leaf]).column(leaf))
+            return _array_part(array) if number is None else numbers(number, integers(array))
+
+    def _decoded(self, leaf: str, number: NumberType | None) -> Texts | Numbers:
+        kind = self._piece.layout.column_types[leaf]
+        if kind == pa.string():
+            codes, valid, dictionary = self._piece.codes(leaf, self._request.known(leaf))
+            return Texts(valid, codes, dictionary)
+        values, valid = self._piece.numbers(leaf)
+        meaning = number or _NUMBER_TYPES[kind]
+        return Numbers(meaning, valid, values.view(np.float64) if meaning is NumberType.FLOAT else values)
+
+    def _selected(self, part: Texts | Numbers) -> Texts | Numbers:
+        if self._rows is None:
+            return part
+        if isinstance(part, Texts):
+            return Texts(part.valid[self._rows], part.codes[self._rows], part.dictionary)
+        return Numbers(part.type, part.valid[self._rows], part.values[self._rows])
+
+    def _ids(self, leaf: str) -> NDArray[np.uint64]:
+        try:
+            found = self._piece.ids(leaf)
+        except CorruptData:
+            return ids(one_array(self.table([leaf]).column(leaf)))
+        return found if self._rows is None else found[self._rows]
+
+    def table(self, leaves: Sequence[str]) -> pa.Table:
+        """Leaves of the rows through Arrow."""
+        found = read_columns(self._request.store, self._piece.layout, self._piece.groups, [TRACE_ID, *leaves])
+        self._piece.bytes_read += found.bytes_read
+        return found.table if self._rows is None else found.table.take(pa.array(self._rows))
 
 
-def table_to_scan_batch(table: pa.Table, layout: BlockLayout, fields: Iterable[Field]) -> ScanBatch:
-    """The fields of all rows, which are whole traces."""
-    trace_first, high, low = trace_bounds(table)
-    wanted = sorted(set(fields), key=lambda field: (field.scope, field.name))
-    attributes = [field for field in wanted if field.scope in _ATTRIBUTE_SCOPES]
-    values = {field: _intrinsic(table, field.name, (trace_first, high, low)) for field in wanted if field.scope == "intrinsic"}
-    values |= _attributes(table, layout, attributes)
-    events = _children(table, "event", [field for field in wanted if field.scope == "event"])
-    links = _children(table, "link", [field for field in wanted if field.scope == "link"])
-    return ScanBatch(trace_first, high, low, values, events, links)
+class BlockChildren(Mapping[str, Children]):
+    """Events and links of some rows of a piece, read when they are asked for. For one thread."""
 
+    def __init__(self, columns: BlockColumns, request: BlockRequest, piece: GroupColumns) -> None:
+        self._columns = columns
+        self._request = request
+        self._piece = piece
+        self._fields = {scope: [field for field in request.fields if field.scope == scope] for scope in ("event", "link")}
+        self._found: dict[str, Children] = {}
 
-def _intrinsic(table: pa.Table, name: str, traces: tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint64]]) -> Values:
-    rows = table.num_rows
-    if name == TRACE_ID:
-        counts = np.diff(traces[0])
-        return Values(rows, (Ids(np.ones(rows, np.bool_), np.repeat(traces[1], counts), np.repeat(traces[2], counts), 16),))
-    column = one_array(table.column(name))
-    if name in ("span_id", "parent_span_id"):
-        return of_parts(rows, span_ids(ids(column)))
-    if name in _TEXTS:
-        return of_parts(rows, texts(column))
-    return of_parts(rows, numbers(_NUMBERS[name], integers(column)))
+    def __len__(self) -> int:
+        return sum(map(bool, self._fields.values()))
 
+    def __iter__(self) -> Iterator[str]:
+        return (scope for scope, fields in self._fields.items() if fields)
 
-def _attributes(table: pa.Table, layout: BlockLayout, fields: Sequence[Field]) -> dict[Field, Values]:
-    """Values of attributes: from their columns, and from the overflow list where it has a type that counts more, or the only value."""
-    rows = table.num_rows
-    columns = {field: _column_part(table, layout.column_of(field)) for field in fields}
-    overflowing = [field for field in fields if OVERFLOW in table.column_names and layout.in_overflow(field)]
-    rest = EntryLists(one_chunk(table.column(OVERFLOW)), scoped=True) if overflowing else None
-    values = {}
-    for field, part in columns.items():
-        if rest is None or field not in overflowing:
-            values[field] = of_parts(rows, part)
-        else:
-            values[field] = _combined(rows, part, rest.find(field.name, scope=field.scope))
-    return values
-
-
-def _column_part(table: pa.Table, name: str | None) -> Texts | Numbers | None:
-    if name is None or name not in table.column_names:
-        return None
-    return _array_part(one_array(table.column(name)))
+    def __getitem__(self, scope: str) -> Children:
+        fields = self._fields[scope]
+        if not fields:
+            raise KeyError(scope)
+        found = self._found.get(scope)
+        if found is None:
+            before = self._piece.bytes_read
+            table = self._columns.table(leaves_of(self._piece.layout, fields))
+            self._request.statistics.bytes += self._piece.bytes_read - before
+            found = self._found[scope] = _children(table, scope, fields)
+        return found
 
 
 def values_of_array(array: pa.Array) -> Values:
@@ -198,10 +296,8 @@ def _combined(rows: int, part: Texts | Numbers | None, rest: Entries) -> Values:
     return of_parts(rows, replace(part, valid=valid), *entry_values(rest, rows).parts)
 
 
-def _children(table: pa.Table, kind: str, fields: Sequence[Field]) -> Children | None:
-    """Events or links of all rows; None if no field of theirs is wanted."""
-    if not fields:
-        return None
+def _children(table: pa.Table, kind: str, fields: Sequence[Field]) -> Children:
+    """Events or links of all rows."""
     name = f"{kind}s"
     if name not in table.column_names:
         return Children(np.zeros(table.num_rows + 1, np.int64), {field: Values(0) for field in fields})

@@ -116,6 +116,10 @@ class BlockLayout:
             greatest.append(found.max if exact else None)
         return LeafStatistics(np.array(has_values, np.bool_), np.array(has_nulls, np.bool_), tuple(least), tuple(greatest))
 
+    def text_type(self, leaf: str) -> pa.DataType:
+        """string, or binary for ids."""
+        return self.column_types.get(leaf, pa.string())
+
     def leaf_type(self, leaf: str) -> pa.DataType:
         """What `decode_dictionary` makes of its values."""
         kind = self.footer.metadata.schema.column(self.leaves[leaf]).physical_type

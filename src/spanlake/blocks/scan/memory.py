@@ -25,6 +25,7 @@ from spanlake.model.scan import Children, Field, FieldScope, Ids, NumberType, Pa
 from spanlake.model.spans import EMPTY_STRING, STRING, Records, SpanBatch, Strings
 
 SERVICE = "service.name"
+CHILD_SCOPES: tuple[FieldScope, ...] = ("event", "link")
 
 
 @kernel
@@ -52,6 +53,9 @@ def find_code(strings: Strings, text: str) -> int:
             break
         codes = codes[strings.data[strings.offset[codes] + place] == byte]
     return int(codes[0]) if len(codes) else -1
+
+
+CHILD_SCOPES: tuple[FieldScope, ...] = ("event", "link")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +162,8 @@ class MemoryScan:
             **self._of_owners(part.batch.scopes, rows["scope"], by_scope.get("instrumentation", [])),
         }
         high, low = part.trace_ids()
-        events = self._children(part, "event", by_scope["event"]) if "event" in by_scope else None
-        links = self._children(part, "link", by_scope["link"]) if "link" in by_scope else None
-        return ScanBatch(part.arrangement.trace_first, high, low, values, events, links)
+        children: dict[str, Children] = {scope: self._children(part, scope, by_scope[scope]) for scope in CHILD_SCOPES if scope in by_scope}
+        return ScanBatch(part.arrangement.trace_first, high, low, values, children)
 
     def keys(self) -> frozenset[Field]:
         """The attribute keys of all spans, and of their resources, scopes, events and links."""

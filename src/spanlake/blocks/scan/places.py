@@ -15,23 +15,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from spanlake.blocks.build.arrays import ranges
 from spanlake.blocks.file.footer import BlockInfo
 from spanlake.blocks.file.reader import repeated
 from spanlake.blocks.file.rows import table_to_batch
 from spanlake.blocks.file.trace_filter import hash_traces
 from spanlake.blocks.memory.trim import trim
-from spanlake.blocks.scan.columns import TRACE_ID, leaves_of, read_columns, table_to_scan_batch, trace_bounds, values_of_array
+from spanlake.blocks.scan.columns import (
+    TRACE_ID,
+    BlockChildren,
+    BlockColumns,
+    BlockRequest,
+    Traces,
+    leaves_of,
+    read_columns,
+    values_of_array,
+)
 from spanlake.blocks.scan.layout import OVERFLOW, OVERFLOW_KEYS, BlockLayout
-from spanlake.blocks.scan.memory import SERVICE, ArrangedSpans, MemoryScan
+from spanlake.blocks.scan.memory import CHILD_SCOPES, SERVICE, ArrangedSpans, MemoryScan
+from spanlake.blocks.scan.pages import GroupColumns
 from spanlake.blocks.scan.pruning import Pruner
-from spanlake.blocks.scan.trace_ids import Hashes, TraceIndex, index_traces, is_among
-from spanlake.model.scan import Field, FieldScope, Predicate, ScanBatch, ScanRequest, ScanStatistics, Values
+from spanlake.blocks.scan.trace_ids import PIECE_ROWS, Hashes, TraceIndex, group_runs, index_traces
+from spanlake.blocks.scan.typed.values import offsets_of
+from spanlake.model.scan import Field, Predicate, ScanBatch, ScanRequest, ScanStatistics, Values
 from spanlake.model.spans import SpanBatch
 from spanlake.objectstore.store import ObjectStore
-
-CHILD_SCOPES: tuple[FieldScope, ...] = ("event", "link")
-PIECE_ROWS = 131_072
-"""Rows that are read and evaluated at once: enough to make what a batch costs anyway small, few enough to stay in memory."""
 
 Piece: TypeAlias = Callable[[ScanStatistics], ScanBatch | None]
 """Reads some traces, or none. Each call may be on a thread of its own, with statistics of its own."""
@@ -190,46 +198,39 @@ class BlockPlace:
         groups = self.pruner.row_groups(request, statistics)
         statistics.row_groups_skipped += len(self.info.row_groups) - len(groups)
         statistics.blocks_skipped += not len(groups)
-        leaves = leaves_of(self.layout, request.fields)
-        return [partial(self._read, numbers, leaves, request, without) for numbers in self._runs(groups.tolist())]
-
-    def _runs(self, groups: Sequence[int]) -> list[list[int]]:
-        """Row groups of about PIECE_ROWS rows each."""
-        runs: list[list[int]] = []
-        rows = PIECE_ROWS
-        for number in groups:
-            if rows >= PIECE_ROWS:
-                runs.append([])
-                rows = 0
-            runs[-1].append(number)
-            rows += self.info.row_groups[number].rows
-        return runs
+        if not len(groups):
+            return []
+        wanted = _wanted_traces(self.index(), request.traces, without)
+        return [partial(self._read, numbers, request, wanted) for numbers in group_runs(self.layout, groups.tolist())]
 
     def _read(
-        self, groups: list[int], leaves: list[str], request: ScanRequest, without: Hashes, statistics: ScanStatistics
+        self, groups: list[int], request: ScanRequest, wanted: NDArray[np.bool_] | None, statistics: ScanStatistics
     ) -> ScanBatch | None:
-        found = read_columns(self.store, self.layout, groups, leaves)
-        statistics.bytes += found.bytes_read
-        trace_first, high, low = trace_bounds(found.table)
-        wanted = _wanted_traces(high, low, request.traces, without)
-        table = found.table
-        if not wanted.all():
-            table = table.filter(pa.array(np.repeat(wanted, np.diff(trace_first))))
-        if not table.num_rows:
+        rows, traces = _chosen(self.index(), groups, wanted)
+        if not len(traces.high):
             return None
-        statistics.rows += table.num_rows
-        statistics.traces += int(wanted.sum())
-        return table_to_scan_batch(table, self.layout, request.fields)
+        statistics.rows += int(traces.first[-1])
+        statistics.traces += len(traces.high)
+        piece = GroupColumns(self.store, self.layout, groups, fetch=self._fetched(request.fields))
+        asked = BlockRequest(self.store, request.fields, self.pruner.known_values, statistics)
+        columns = BlockColumns(piece, asked, rows, traces)
+        return ScanBatch(traces.first, traces.high, traces.low, columns, BlockChildren(columns, asked, piece))
+
+    def _fetched(self, fields: frozenset[Field]) -> list[str]:
+        """The leaves that a batch with these fields may read page by page."""
+        return [leaf for leaf in leaves_of(self.layout, fields) if leaf != TRACE_ID and leaf in self.layout.column_types]
 
     def fragments(self, hashes: Hashes, fields: frozenset[Field], statistics: ScanStatistics) -> SpanBatch | None:
-        groups = self.index().places_of(hashes).tolist()
+        index = self.index()
+        wanted = np.zeros(len(index.traces.high), np.bool_)
+        wanted[index.traces_of(hashes)] = True
+        groups = index.groups_of(np.flatnonzero(wanted)).tolist()
         if not groups:
             return None
         found = read_columns(self.store, self.layout, groups, self._fragment_leaves(fields))
         statistics.bytes += found.bytes_read
-        trace_first, high, low = trace_bounds(found.table)
-        wanted = np.repeat(is_among(hash_traces(high, low), hashes), np.diff(trace_first))
-        table = found.table.filter(pa.array(wanted))
+        rows, _ = _chosen(index, groups, wanted)
+        table = found.table if rows is None else found.table.take(pa.array(rows))
         statistics.rows += table.num_rows
         for name, kind in _FRAGMENT_ZEROS.items():
             if name not in table.column_names:
@@ -251,16 +252,30 @@ class BlockPlace:
         return list(needed)
 
 
-def _wanted_traces(
-    high: NDArray[np.uint64], low: NDArray[np.uint64], traces: frozenset[tuple[int, int]] | None, without: Hashes
-) -> NDArray[np.bool_]:
-    """Which traces are asked for and not left out."""
-    hashes = hash_traces(high, low) if len(without) or traces is not None else np.empty(0, np.uint64)
-    wanted = np.ones(len(high), np.bool_)
+def _wanted_traces(index: TraceIndex, traces: frozenset[tuple[int, int]] | None, without: Hashes) -> NDArray[np.bool_] | None:
+    """Which traces of a place are asked for and not left out; None for all."""
+    excluded = index.traces_of(without)
+    if traces is None and not len(excluded):
+        return None
+    wanted = np.ones(len(index.traces.high), np.bool_)
     if traces is not None:
         ids = np.array(sorted(traces), np.uint64).reshape(-1, 2)
-        wanted = is_among(hashes, np.sort(hash_traces(ids[:, 0].copy(), ids[:, 1].copy())))
-    return wanted & ~is_among(hashes, without) if len(without) else wanted
+        wanted = np.zeros(len(index.traces.high), np.bool_)
+        wanted[index.traces_of(np.sort(hash_traces(ids[:, 0].copy(), ids[:, 1].copy())))] = True
+    wanted[excluded] = False
+    return wanted
+
+
+def _chosen(index: TraceIndex, groups: Sequence[int], wanted: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64] | None, Traces]:
+    """(the rows of the wanted traces, counted from the first row of the row groups, None for all; those traces)."""
+    begins, ends = index.groups[groups], index.groups[np.array(groups) + 1]
+    numbers = ranges(begins, ends - begins)
+    lengths = index.traces.first[numbers + 1] - index.traces.first[numbers]
+    rows = None
+    if wanted is not None and not (kept := wanted[numbers]).all():
+        rows = ranges(offsets_of(lengths)[:-1][kept], lengths[kept])
+        numbers, lengths = numbers[kept], lengths[kept]
+    return rows, Traces(offsets_of(lengths), index.traces.high[numbers], index.traces.low[numbers])
 
 
 class LivePlace:
@@ -269,7 +284,7 @@ class LivePlace:
     def __init__(self, spans: ArrangedSpans) -> None:
         self._spans = spans
         high, low = spans.trace_ids()
-        self._index = index_traces(high, low, np.arange(spans.traces, dtype=np.int32))
+        self._index = index_traces(Traces(spans.arrangement.trace_first, high, low), np.array([0, spans.traces]))
 
     @property
     def times(self) -> Times:
@@ -298,7 +313,8 @@ class LivePlace:
 
     def pieces(self, request: ScanRequest, without: Hashes, statistics: ScanStatistics) -> list[Piece]:
         del statistics
-        wanted = _wanted_traces(*self._spans.trace_ids(), request.traces, without)
+        found = _wanted_traces(self._index, request.traces, without)
+        wanted = np.ones(self._spans.traces, np.bool_) if found is None else found
         pieces: list[Piece] = []
         first_rows = self._spans.arrangement.trace_first
         begin = 0
@@ -319,7 +335,7 @@ class LivePlace:
 
     def fragments(self, hashes: Hashes, fields: frozenset[Field], statistics: ScanStatistics) -> SpanBatch | None:
         del fields
-        traces = self._index.places_of(hashes)
+        traces = self._index.traces_of(hashes)
         if not len(traces):
             return None
         wanted = np.zeros(self._spans.traces, np.bool_)

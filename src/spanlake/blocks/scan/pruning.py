@@ -42,6 +42,10 @@ class Pruner:
 
         return self.values.get_or_make((self.layout.footer.key, leaf), read)
 
+    def known_values(self, leaf: str) -> LeafValues | None:
+        """The distinct values of a leaf if they are remembered."""
+        return self.values.get((self.layout.footer.key, leaf))
+
     def row_groups(self, request: ScanRequest, statistics: ScanStatistics) -> NDArray[np.int64]:
         """The row groups that can hold traces that matter and are whole in this block, ascending."""
         count = len(self.layout.footer.info.row_groups)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spanlake.engine.values.ids import id_codes
 from spanlake.engine.values.parts import offsets_of, ragged
-from spanlake.engine.values.texts import compacted, ranked
+from spanlake.engine.values.texts import compacted, distinct_codes, ranked
 from spanlake.model.scan import Ids, Lists, Numbers, NumberType, Opaque, Part, Texts, Values
 
 Codes = NDArray[np.int64]
@@ -63,7 +63,7 @@ def _codes(parts: list[Any], rows: list[NDArray[np.int64]]) -> list[Codes]:
     match parts[0]:
         case Texts():
             if len(parts) == 1:
-                return [parts[0].codes[rows[0]].astype(np.int64)]
+                return [distinct_codes(parts[0])[rows[0]]]
             parts = [compacted(part) for part in parts]
             ranks = ranked([part.dictionary for part in parts])
             return [rank[part.codes[place]] for part, place, rank in zip(parts, rows, ranks, strict=True)]

@@ -49,6 +49,13 @@ def compacted(texts: Texts) -> Texts:
     return Texts(texts.valid, every, texts.dictionary.take(pa.array(used)))
 
 
+def distinct_codes(texts: Texts) -> NDArray[np.int64]:
+    """Codes that two rows with a string share if and only if it is the same; the dictionary may have a string more than once."""
+    texts = compacted(texts)
+    code_of: NDArray[np.int64] = texts.dictionary.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return code_of.take(texts.codes, mode="clip") if len(code_of) else np.zeros(len(texts.codes), np.int64)
+
+
 def text_rows(texts: Texts, found: Mask) -> Mask:
     """The rows whose string is marked in `found`, which is parallel to the dictionary."""
     if not len(found):

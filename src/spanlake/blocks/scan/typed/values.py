@@ -22,7 +22,7 @@ def every(rows: int) -> Bools:
 
 
 def texts(array: pa.Array) -> Texts | None:
-    """A string or dictionary array; None if all of it is null. A dictionary must be distinct."""
+    """A string or dictionary array; None if all of it is null."""
     encoded = array if isinstance(array, pa.DictionaryArray) else array.dictionary_encode()
     if encoded.null_count == len(encoded):
         return None
