@@ -50,6 +50,39 @@ def test_status_page_answers_when_asked(served: Served, path: str, content_type:
     assert served.get(path, "HEAD").status == 200
 
 
+STATUS_TEXTS = [
+    ("/status/version", "spanlake 0.1.0, revision abc, with the API of Tempo 3.1.0\n"),
+    ("/status/services", "ready\n"),
+    ("/status/usage-stats", "usage-stats is not enabled: spanlake reports to nobody\n"),
+]
+
+
+@pytest.mark.parametrize(("path", "text"), STATUS_TEXTS)
+def test_status_is_made_of_pages(served: Served, path: str, text: str) -> None:
+    reply = served.get(path)
+    assert (reply.status, reply.headers["content-type"], reply.body.decode()) == (200, TEXT, text)
+    whole = served.get("/status")
+    assert (whole.status, whole.headers["content-type"]) == (200, TEXT)
+    assert path.endswith("usage-stats") or text in whole.body.decode()
+
+
+def test_status_names_every_endpoint(served: Served) -> None:
+    endpoints = served.get("/status/endpoints").body.decode().splitlines()
+    assert {"/api/search", "/api/metrics/query_range", "/api/v2/search/tag/{tag:path}/values", "/status", "/ready"} <= set(endpoints)
+    served.health.reason = "compiling kernels"
+    assert served.get("/status/services").body == b"not ready: compiling kernels\n"
+
+
+@pytest.mark.parametrize("prefix", ["/tempo", "tempo/", "/tempo/"])
+def test_paths_answer_below_the_prefix_too(prefix: str) -> None:
+    with serving(http_api_prefix=prefix) as served:
+        for path in ("/tempo/api/echo", "/api/echo", "/tempo/ready", "/tempo/api/v2/traces/1"):
+            assert served.get(path).status == 200
+        for path in ("/tempo", "/tempoapi/echo", "/tempo/", "/tempo/tempo/api/echo", "/other/api/echo"):
+            assert (served.get(path).status, served.get(path).body) == (404, b"404 page not found")
+        assert served.reader.asked == [("single-tenant", (0, 1), None)]
+
+
 def test_ready_is_503_with_the_reason_when_warming_up(served: Served) -> None:
     served.health.reason = "compiling kernels"
     reply = served.get("/ready")

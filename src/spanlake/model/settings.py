@@ -30,6 +30,7 @@ class ServerSettings:
     http_port: int = setting(3200, "query API and metrics; 0 picks a free port", least=0, most=65535)
     otlp_grpc_port: int = setting(4317, "OTLP over gRPC; 0 picks a free port", least=0, most=65535)
     otlp_http_port: int = setting(4318, "OTLP over HTTP; 0 picks a free port", least=0, most=65535)
+    http_api_prefix: str = setting("", "path below which the query API answers too, such as /tempo, for proxies that pass it on")
     multitenancy: bool = setting(False, "take the tenant from X-Scope-OrgID; off: every request is tenant single-tenant")
     request_bytes_max: int = setting(64 * MIB, "largest request body, before and after decompression", least=1024, most=1 << 30)
     receive_threads: int = setting(16, "threads that decode and log pushed payloads (requests in flight)", least=1, most=256)

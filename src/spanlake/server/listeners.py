@@ -33,7 +33,7 @@ from spanlake.server.queueing.query_queue import QueryQueue
 from spanlake.server.queueing.turns import TurnLimits
 from spanlake.server.routes.metrics import metrics_routes
 from spanlake.server.routes.search import search_routes
-from spanlake.server.routes.status import status_routes
+from spanlake.server.routes.status import overview_routes, status_routes
 from spanlake.server.routes.tags import tag_routes
 from spanlake.server.routes.trace import trace_routes
 from spanlake.server.transport.budget import ByteBudget
@@ -83,15 +83,14 @@ class Listeners:
         self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock()))
         query_edge = QueryEdge(self._queries, query.timeout_seconds, server.multitenancy)
         limits, metrics_limits = RangeLimits(query.range_seconds_max), MetricsLimits(query.metrics_range_seconds_max)
-        self._query_app = query_app(
-            [
-                *status_routes(core.health, core.registry),
-                *trace_routes(query_edge, core.reader, core.queries.filterer),
-                *search_routes(query_edge, core.queries.searcher, limits),
-                *tag_routes(query_edge, core.queries.tags, limits),
-                *(metrics_routes(query_edge, core.queries.meter, metrics_limits) if core.queries.meter else ()),
-            ]
-        )
+        routes = [
+            *status_routes(core.health, core.registry),
+            *trace_routes(query_edge, core.reader, core.queries.filterer),
+            *search_routes(query_edge, core.queries.searcher, limits),
+            *tag_routes(query_edge, core.queries.tags, limits),
+            *(metrics_routes(query_edge, core.queries.meter, metrics_limits) if core.queries.meter else ()),
+        ]
+        self._query_app = query_app([*routes, *overview_routes(core.health, routes)], server.http_api_prefix)
         self._grpc = OtlpGrpcServer(core.receiver, grpc_pool, server, metrics)
         self._http: list[HttpListener] = []
         self._sweeper: asyncio.Task[None] | None = None

@@ -1,20 +1,41 @@
-"""The query API's application: routes by topic (`routes/`), one after the other. Plain-text errors, also for unknown paths."""
+"""The query API's application: routes by topic (`routes/`), one after the other. Plain-text errors, also for unknown paths.
+
+Every path answers below the prefix that the settings name too, for proxies that pass a path on as they got it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-def query_app(routes: Iterable[BaseRoute]) -> Starlette:
-    """The ASGI application of the query port."""
-    app = Starlette(routes=list(routes), exception_handlers={404: _not_found})
+def query_app(routes: Iterable[BaseRoute], prefix: str = "") -> Starlette:
+    """The ASGI application of the query port. `prefix`: a path such as `/tempo`; slashes at its ends do not matter."""
+    below = prefix.strip("/")
+    middleware = [Middleware(_WithoutPrefix, f"/{below}")] if below else []
+    app = Starlette(routes=list(routes), middleware=middleware, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     return app
+
+
+class _WithoutPrefix:
+    """Takes the prefix off the paths that have it."""
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if path.startswith(f"{self._prefix}/"):
+            scope = {**scope, "path": path[len(self._prefix) :]}
+        await self._app(scope, receive, send)
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from collections.abc import Callable, Sequence
 
 import orjson
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from spanlake.server.answers import JSON
 from spanlake.server.ports import Health
@@ -56,3 +57,38 @@ def status_routes(health: Health, registry: CollectorRegistry) -> list[Route]:
         Route("/api/status/buildinfo", build_info),
         Route("/status/config", config),
     ]
+
+
+def overview_routes(health: Health, routes: Sequence[BaseRoute]) -> list[Route]:
+    """`/status` and the pages that it consists of, as text; `routes` are the others that the server has."""
+
+    def version() -> str:
+        build = health.build()
+        revision = f", revision {build.revision}" if build.revision else ""
+        return f"spanlake {build.version}{revision}, with the API of Tempo {TEMPO_API_VERSION}\n"
+
+    def services() -> str:
+        reason = health.readiness()
+        return f"not ready: {reason}\n" if reason else "ready\n"
+
+    def endpoints() -> str:
+        return "".join(sorted(f"{route.path}\n" for route in [*routes, *pages] if isinstance(route, Route)))
+
+    async def status(_request: Request) -> Response:
+        parts = {"version": version(), "services": services(), "endpoints": endpoints(), "config": health.effective_config()}
+        return PlainTextResponse("\n".join(f"--- {name}\n{text}" for name, text in parts.items()))
+
+    def page(path: str, text: Callable[[], str]) -> Route:
+        async def respond(_request: Request) -> Response:
+            return PlainTextResponse(text())
+
+        return Route(path, respond)
+
+    pages = [
+        Route("/status", status),
+        page("/status/version", version),
+        page("/status/services", services),
+        page("/status/endpoints", endpoints),
+        page("/status/usage-stats", lambda: "usage-stats is not enabled: spanlake reports to nobody\n"),
+    ]
+    return pages
