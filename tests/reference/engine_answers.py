@@ -14,7 +14,7 @@ from node import Node
 from spanlake.blocks.scan.memory import MemoryScan, arranged
 from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.engine import evaluate_search, finish, merge
-from spanlake.model.queries import SearchQuery
+from spanlake.model.queries import SearchQuery, TagValuesQuery
 from spanlake.model.results import Attributes, SpanFound, SpansetFound, TraceFound, TypedValue
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
@@ -22,6 +22,7 @@ from spanlake.model.trace import TimeRange
 from spanlake.query.executors.inline import InlineExecutor
 from spanlake.query.search import Searcher, plan_of
 from spanlake.query.sources import TenantSources
+from spanlake.query.tags import TagReader
 from spanlake.query.tasks import Executor
 from spanlake.traceql.plan import needs
 from spanlake.wire.otlp.decode import decode_otlp
@@ -48,11 +49,16 @@ class NodeSearches:
         caches = ScanCaches(node.store, node.footers, bytes_max=1 << 24)
         sources = TenantSources(caches, node.pipeline.view, node.tenants.refresh, executor or InlineExecutor())
         self._searcher = Searcher(sources, QuerySettings())
+        self._tags = TagReader(sources, QuerySettings())
 
     def search(self, tenant: str, query: str, overlaps_ns: tuple[int, int] | None = None, limit: int = EVERY) -> Answer:
         """`overlaps_ns` includes its end."""
         window = None if overlaps_ns is None else TimeRange(overlaps_ns[0], overlaps_ns[1] + 1)
         return answer_of(self._searcher.search(tenant, SearchQuery(query, window, limit, EVERY), Stop()).traces)
+
+    def tag_values(self, tenant: str, tag: str, filter_text: str) -> list[list[str]]:
+        """Sorted [type, text]."""
+        return [[one.type, one.value] for one in self._tags.values(tenant, TagValuesQuery(tag, filter_text), Stop()).values]
 
 
 def answer_of(traces: Iterable[TraceFound]) -> Answer:

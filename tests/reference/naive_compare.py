@@ -105,7 +105,7 @@ def attributes_of(trace: Trace, span: Span) -> Iterator[tuple[str, TypedContent]
     for reference in references:
         value = evaluate(reference, Try(trace, span, None, None))
         if value is not None and has_label(value):
-            yield format_reference(reference), label_value(value)
+            yield str(format_reference(reference)), label_value(value)
 
 
 def _labels(meta_type: str, key: str, value: TypedContent) -> Labels:

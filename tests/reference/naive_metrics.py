@@ -207,11 +207,11 @@ def _name(function: MetricsFunction) -> Labels:
 def labels_of(by: tuple[FieldReference, ...], trace: Trace, span: Span) -> Labels:
     """A label per attribute that the span has; of a span without any, the first is the string nil."""
     labels = [
-        (format_reference(reference), label_value(value))
+        (str(format_reference(reference)), label_value(value))
         for reference in by
         if (value := value_for(reference, trace, span)) is not None and has_label(value)
     ]
-    return tuple(labels or [(format_reference(by[0]), ("string", "nil"))])
+    return tuple(labels or [(str(format_reference(by[0])), ("string", "nil"))])
 
 
 # ---- numbers ----

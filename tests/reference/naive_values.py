@@ -213,7 +213,7 @@ def label_value(value: Value) -> tuple[str, object]:
     if value.type == "float":
         return "double", math.nan if math.isnan(value.content) else value.content + 0.0
     kind, content = display(value)
-    return kind, content
+    return kind, str(content) if isinstance(content, str) else content
 
 
 def has_label(value: Value) -> bool:

@@ -1,6 +1,7 @@
-"""The text language of behaviour scripts: data, searches and what they must find. README.md beside this file describes it.
+"""The text language of behaviour scripts: data, queries and what they must find. README.md beside this file describes it.
 
-A file has named data sets and sections; a section has data and searches. Parsing yields plain objects; running them is for the tests.
+A file has named data sets and sections; a section has data and cases: searches, metrics (in `script_series`) and tag values. Parsing yields
+plain objects; running them is for the tests.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from naive_spans import Event, Link, RawValue, Resource, Scope, Span
+from script_series import Metrics, expect_series, metrics_case
 
 from spanlake.traceql.durations import parse_duration
 from spanlake.traceql.vocabulary import KIND_VALUES, STATUS_VALUES
@@ -51,12 +53,26 @@ class Search:
 
 
 @dataclass(slots=True)
+class TagValues:
+    """A question for the values of a tag, with a filter or an empty text, and the sorted [type, text] that it must give."""
+
+    line: int
+    query: str
+    tag: str
+    filter: str
+    values: list[list[str]] = field(default_factory=list)
+
+
+Case = Search | Metrics | TagValues
+
+
+@dataclass(slots=True)
 class Section:
     """`pushes`: spans in order of arrival, one list per push."""
 
     name: str
     pushes: list[list[Span]] = field(default_factory=list)
-    searches: list[Search] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
 
     @property
     def rows(self) -> list[str]:
@@ -95,15 +111,42 @@ def parse_script(path: Path, data: dict[str, list[list[Span]]]) -> list[Section]
             elif word == "load":
                 loader = _Loader(sections[-1].pushes)
                 loader.pushes.append([])
-            elif word.startswith("search"):
-                sections[-1].searches.append(_search(number, line))
+            elif (begin := _CASES.match(line)) is not None:
+                sections[-1].cases.append(_case(number, line, begin[0]))
             elif loader is not None and word in _LOADS:
                 _load(loader, word, rest)
             else:
-                _expect(sections[-1].searches[-1], line)
+                _expect(sections[-1].cases[-1], line)
         except (ValueError, IndexError, KeyError) as problem:
             raise ScriptError(f"{path.name}:{number}: {line!r}: {problem!r}") from problem
     return sections
+
+
+_CASES = re.compile(r"(search|metrics|instant|values)(?=[\[ ])")
+
+
+def _case(number: int, line: str, word: str) -> Case:
+    if word == "search":
+        return _search(number, line)
+    if word == "values":
+        tag, _, wanted = line.removeprefix("values ").partition(" | ")
+        return TagValues(number, line, tag.strip(), wanted)
+    return metrics_case(number, line)
+
+
+def _expect(case: Case, line: str) -> None:
+    """One line under a case."""
+    match case:
+        case Search():
+            _expect_found(case, line)
+        case Metrics():
+            expect_series(case, line)
+        case TagValues():
+            if line != "nothing":
+                kind, _, text = line.partition(" ")
+                case.values.append([kind, json.loads(text)])
+        case _:
+            assert_never(case)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -158,6 +201,7 @@ def _span(loader: _Loader, text: str) -> Span:
         kind=KIND_VALUES.index(fixed.pop("kind", "unspecified")),
         status=STATUS_VALUES.index(fixed.pop("status", "unset")),
         status_message=fixed.pop("message", ""),
+        trace_state=fixed.pop("tracestate", ""),
         start_ns=T0_NS + _duration_ns(fixed.pop("start", "0s")),
         duration_ns=_duration_ns(fixed.pop("duration", "1ms")),
         attributes=attributes,
@@ -220,7 +264,7 @@ _SET = re.compile(r"(?P<trace>[0-9a-f]+):(?P<spans>[^|]*)(?:\|(?P<attributes>.*)
 _SPAN = re.compile(r"\s*(?P<id>[0-9a-f]+)(?P<shown>\()?")
 
 
-def _expect(search: Search, line: str) -> None:
+def _expect_found(search: Search, line: str) -> None:
     """One line under a search."""
     if line == "nothing":
         search.nothing = True

@@ -1,22 +1,31 @@
-"""Checks the searches of a section against anything that can answer them."""
+"""Checks the cases of a section against anything that can answer them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, assert_never
 
 from answers import equal
 from naive import Answer
 from naive_spans import Span
-from script_language import T0_NS, Search, Section, parse_script
+from script_language import T0_NS, Case, Search, Section, TagValues, parse_script
+from script_series import Metrics, SeriesAnswer, series_problems
 
-from spanlake.model.errors import QueryError
+from spanlake.model.errors import InvalidInput, QueryError
 from spanlake.traceql.durations import parse_duration
 
-Answering = Callable[[str, tuple[int, int] | None, int], Answer]
-"""(query, whole time range in ns or None, limit) → answer; raises QueryError."""
+
+class Answering(Protocol):
+    """Whatever answers the cases of scripts: the naive evaluator, a node. Bad queries raise QueryError or InvalidInput."""
+
+    def search(self, query: str, overlaps_ns: tuple[int, int] | None, limit: int) -> Answer: ...
+
+    def metrics(self, query: str, window_ns: tuple[int, int], step_ns: int, exemplars_max: int) -> SeriesAnswer:
+        """An instant query if `step_ns` is 0."""
+
+    def tag_values(self, tag: str, filter_text: str) -> list[list[str]]: ...
+
 
 FOLDER = Path(__file__).parent
 LIMIT_DEFAULT = 1000
@@ -33,11 +42,35 @@ def all_sections() -> tuple[Section, ...]:
 
 
 def failures(section: Section, answering: Answering) -> list[str]:
-    """What is wrong, a line per search; empty if everything is as it should be."""
-    return [f"line {search.line}: {search.query}\n  {problem}" for search in section.searches for problem in _problems(search, answering)]
+    """What is wrong, an entry per case; empty if everything is as it should be."""
+    return [f"line {case.line}: {case.query}\n  {problem}" for case in section.cases for problem in _problems(case, answering)]
 
 
-def _problems(search: Search, answering: Answering) -> list[str]:
+def _problems(case: Case, answering: Answering) -> list[str]:
+    match case:
+        case Search():
+            return _search_problems(case, answering)
+        case Metrics():
+            return _metrics_problems(case, answering)
+        case TagValues():
+            found = answering.tag_values(case.tag, case.filter)
+            return [] if found == sorted(case.values) else [f"got {found}"]
+        case _:
+            assert_never(case)
+
+
+def _metrics_problems(case: Metrics, answering: Answering) -> list[str]:
+    try:
+        answer = answering.metrics(case.query, (T0_NS + case.window_ns[0], T0_NS + case.window_ns[1]), case.step_ns, case.exemplars_max)
+    except (QueryError, InvalidInput) as error:
+        is_expected = case.error is not None and case.error in str(error)
+        return [] if is_expected else [f"error {str(error)!r}"]
+    if case.error is not None:
+        return [f"an error with {case.error!r} was expected, got {answer}"]
+    return series_problems(case, answer, T0_NS)
+
+
+def _search_problems(search: Search, answering: Answering) -> list[str]:
     limit, within = int(search.options.get("limit", LIMIT_DEFAULT)), search.options.get("within")
     range_ns = None
     if within is not None:
@@ -46,7 +79,7 @@ def _problems(search: Search, answering: Answering) -> list[str]:
         assert last is not None
         range_ns = (T0_NS + first, T0_NS + last)
     try:
-        answer = answering(search.query, range_ns, limit)
+        answer = answering.search(search.query, range_ns, limit)
     except QueryError as error:
         is_expected = search.error is not None and search.error in str(error)
         return [] if is_expected else [f"error {str(error)!r}"]

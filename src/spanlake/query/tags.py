@@ -131,7 +131,9 @@ class TagReader:
 
     def _unit_values(self, view: View, unit: Unit, column: Column, plan: SearchPlan | None, work: Work) -> set[TagValue]:
         """The values of one column in one unit: from dictionaries if that is all of them, else from a scan."""
-        at_hand = plan is None and not (len(unit.split.hashes) and column.field in _OF_WHOLE_TRACES)
+        # Of a split trace that belongs to this unit, other places hold spans that only a scan of this one brings.
+        is_whole = not len(unit.own) and not (len(unit.split.hashes) and column.field in _OF_WHOLE_TRACES)
+        at_hand = plan is None and is_whole
         known = unit.place.values(column.field, work.statistics) if at_hand else None
         found: set[TagValue] = set()
         if known is not None:
