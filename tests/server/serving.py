@@ -215,6 +215,17 @@ def serving(served: Served | None = None, query: QuerySettings | None = None, **
     served = served or Served()
     core = Core(served.receiver, served.reader, served.health, served.registry, recording_queries(served.queries))
     listeners = Listeners(core, replace(FREE_PORTS, **settings), query or QuerySettings())
+    with listening(listeners) as served.ports:
+        try:
+            yield served
+        finally:
+            served.receiver.gate.set()
+            served.reader.gate.set()
+
+
+@contextmanager
+def listening(listeners: Listeners) -> Iterator[Ports]:
+    """Run the listeners in a thread of this process."""
     started: Future[Ports] = Future()
     stop = asyncio.Event()
     loop = asyncio.new_event_loop()
@@ -234,12 +245,10 @@ def serving(served: Served | None = None, query: QuerySettings | None = None, **
 
     thread = threading.Thread(target=run, name="serving")
     thread.start()
-    served.ports = started.result(WAIT_SECONDS)
+    ports = started.result(WAIT_SECONDS)
     try:
-        yield served
+        yield ports
     finally:
-        served.receiver.gate.set()
-        served.reader.gate.set()
         loop.call_soon_threadsafe(stop.set)
         thread.join(WAIT_SECONDS)
         assert not thread.is_alive()
