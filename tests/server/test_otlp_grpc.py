@@ -18,7 +18,7 @@ from serving import FREE_PORTS, WAIT_SECONDS, RecordingReceiver, Served, eventua
 from spanlake.model.errors import CorruptData, InvalidInput, NoTenant, Overloaded, StoreError, TooLarge, Unavailable
 from spanlake.model.ingest import Accepted
 from spanlake.server.edge_metrics import EdgeMetrics
-from spanlake.server.otlp_grpc import EXPORT_METHOD, OtlpGrpcServer
+from spanlake.server.otlp_grpc import EXPORT_METHOD, ExportEdge, OtlpGrpcServer
 from spanlake.server.work_pool import WorkPool
 
 PAYLOAD = b"\x0a\x02\x12\x00" * 100  # the receiver of these tests does not look into it
@@ -172,7 +172,7 @@ def test_thread_is_free_again_when_a_message_does_not_arrive_in_time() -> None:
     now = [0.0]
     receiver = RecordingReceiver()
     pool = WorkPool("otlp-grpc", threads=1, queue_max=0)
-    server = OtlpGrpcServer(receiver, pool, FREE_PORTS, EdgeMetrics(CollectorRegistry()), clock=lambda: now[0])
+    server = OtlpGrpcServer(ExportEdge(receiver, pool, FREE_PORTS, EdgeMetrics(CollectorRegistry())), clock=lambda: now[0])
     port = server.start()
     unsent = threading.Event()
 

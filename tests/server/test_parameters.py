@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from spanlake.model.errors import InvalidInput, NoTenant
 from spanlake.model.trace import TimeRange
+from spanlake.server.access.decide import Access, Values
 from spanlake.server.parameters.basic import INT64_MAX, parse_time_ns, parse_time_range, parse_trace_id
-from spanlake.server.tenant import tenant_of
 
 S = 1_000_000_000
 
@@ -83,13 +83,36 @@ def test_trace_id_is_read_when_written_in_any_way(number: int, upper: bool, padd
     assert parse_trace_id(text.upper() if upper else text) == (number >> 64, number & ((1 << 64) - 1))
 
 
+def asked_by(*tenants: str) -> Values:
+    """A request with these values of X-Scope-OrgID, and whatever Authorization."""
+    return lambda name: list(tenants) if name == "x-scope-orgid" else ["whatever"]
+
+
+SINGLE, MULTIPLE = Access(multitenancy=False), Access(multitenancy=True)
+
+
 @pytest.mark.parametrize("tenant", ["a", "single-tenant", "Team_1.x!*'()", "a" * 150, "..."])
 def test_tenant_is_the_header_when_it_is_a_name(tenant: str) -> None:
-    assert tenant_of([tenant, tenant, ""], multitenancy=True) == tenant
-    assert tenant_of([tenant], multitenancy=False) == "single-tenant"
+    for ask in (Access.tenant_to_write, Access.tenants_to_read):
+        assert ask(MULTIPLE, asked_by(tenant, tenant, "")) == tenant
+        assert ask(SINGLE, asked_by(tenant)) == "single-tenant"
 
 
-@pytest.mark.parametrize("tenant", ["", ".", "..", "a/b", "a\\b", "a b", "a|b", "é", "a\n", "a\x00", "a" * 151, "%2e%2e"])
+@pytest.mark.parametrize(
+    "tenant", ["", ".", "..", "a/b", "a\\b", "a b", "é", "a\n", "a\x00", "a" * 151, "%2e%2e", "|", "a|", "a||b", "a|..", "a|b/c"]
+)
 def test_tenant_is_refused_when_it_is_no_name(tenant: str) -> None:
-    with pytest.raises(NoTenant):
-        tenant_of([tenant], multitenancy=True)
+    for ask in (Access.tenant_to_write, Access.tenants_to_read):
+        with pytest.raises(NoTenant):
+            ask(MULTIPLE, asked_by(tenant))
+
+
+def test_only_queries_ask_several_tenants_at_once() -> None:
+    assert MULTIPLE.tenants_to_read(asked_by("b|a|b")) == "a|b"
+    assert SINGLE.tenants_to_read(asked_by("b|a")) == "single-tenant"
+    with pytest.raises(NoTenant, match=r"tenant name 'a\|b' is refused"):
+        MULTIPLE.tenant_to_write(asked_by("a|b"))
+    with pytest.raises(NoTenant, match="names 33 tenants, at most 32"):
+        MULTIPLE.tenants_to_read(asked_by("|".join(f"t{number}" for number in range(33))))
+    with pytest.raises(NoTenant, match="names 2 tenants, expected one"):
+        MULTIPLE.tenants_to_read(asked_by("a", "b"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from spanlake import __version__
 from spanlake.app.metrics import LimitsCollector, register_metrics
+from spanlake.app.tenancy.credentials_file import read_credentials
 from spanlake.app.tenancy.limits_in_force import LimitsInForce
 from spanlake.app.timed import TimedReader, timed_queries
 from spanlake.blocks.catalog import Catalog
@@ -54,6 +56,7 @@ class System:
         self._effective_config = effective_config
         self._settings = settings
         self.limits = LimitsInForce(settings)
+        credentials = read_credentials(Path(settings.access.file), os.environ) if settings.access.file else None
         self.store = open_store(settings.data, settings.store)
         self.catalog = Catalog(self.store, settings.store)
         self.footers = FooterCache(self.store, bytes_max=settings.blocks.footer_cache_bytes)
@@ -74,7 +77,8 @@ class System:
         sources = TenantSources(self.caches, self.pipeline.view, self.tenants.refresh, executor)
         searcher, tags = Searcher(sources, settings.query), TagReader(sources, settings.query)
         queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder)), seconds)
-        self.core = Core(self.pipeline, TimedReader(finder, seconds), self, self.registry, queries)
+        reader = TimedReader(finder, seconds)
+        self.core = Core(self.pipeline, reader, self, self.registry, queries, credentials=credentials, limits=self.limits)
         self._waiting_for = "starting"
         self._starter = threading.Thread(target=self._start, name="starter", daemon=True)
         self._refresher = threading.Thread(target=self._refresh, name="refresher", daemon=True)

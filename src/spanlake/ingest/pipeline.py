@@ -22,7 +22,7 @@ from spanlake.ingest.replay import PAUSE_SECONDS, Replaying, replay_log
 from spanlake.ingest.tenants import Tenants
 from spanlake.model.errors import InvalidInput, Overloaded, SpanlakeError, TooLarge, Unavailable
 from spanlake.model.ingest import Accepted
-from spanlake.model.limits import LimitsSource, SameLimits
+from spanlake.model.limits import NO_LIMITS, LimitsSource
 from spanlake.model.settings import IngestSettings
 from spanlake.model.spans import SpanBatch
 from spanlake.model.tenants import check_tenant
@@ -71,12 +71,12 @@ class Pipeline:
         flusher: Flusher,
         settings: IngestSettings,
         *,
-        limits: LimitsSource | None = None,
+        limits: LimitsSource = NO_LIMITS,
         stopping: threading.Event | None = None,
     ) -> None:
         self._flusher = flusher
         self._settings = settings
-        self._admission = Admission(limits or SameLimits(), flusher.clock)
+        self._admission = Admission(limits, flusher.clock)
         self._clock: Callable[[], float] = flusher.clock
         self._gate = Gate()
         self._tenants = flusher.tenants

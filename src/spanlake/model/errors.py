@@ -36,7 +36,11 @@ class NoTenant(SpanlakeError):
 
 
 class Unauthenticated(SpanlakeError):
-    """Access is restricted, and the request has no credentials, or ones that nobody has."""
+    """Access is restricted, and the request has no credentials, or ones that nobody has. `reason`: which, in a word, for metrics."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Forbidden(SpanlakeError):

@@ -57,6 +57,10 @@ class SameLimits:
         return self.limits
 
 
+NO_LIMITS = SameLimits()
+"""What holds where nothing is said: of the limits of ingest none."""
+
+
 def default_limits(settings: Settings) -> TenantLimits:
     """The limits of a tenant of whom nothing is said."""
     own, query, compaction = settings.limits, settings.query, settings.compaction

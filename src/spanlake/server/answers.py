@@ -16,9 +16,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from spanlake.model.errors import QueryTimeout
 from spanlake.model.stop import Stop
+from spanlake.server.access.decide import Access
 from spanlake.server.errors import refusal_of
 from spanlake.server.queueing.query_queue import QueryQueue
-from spanlake.server.tenant import TENANT_HEADER, tenant_of
 
 T = TypeVar("T")
 
@@ -49,7 +49,11 @@ class QueryEdge:
 
     queue: QueryQueue
     timeout_seconds: float
-    multitenancy: bool
+    access: Access
+
+    def tenants_of(self, request: Request) -> str:
+        """The tenants that a request is for: one, or several as `model.tenants.federation` has them."""
+        return self.access.tenants_to_read(request.headers.getlist)
 
 
 def endpoint(edge: QueryEdge, answer_to: Callable[[Request], Answer]) -> Callable[[Request], Awaitable[Response]]:
@@ -71,7 +75,7 @@ def stoppable_endpoint(edge: QueryEdge, answer_to: Callable[[Request, Stop], Ans
 
         gone = asyncio.create_task(_watch(request, stop))
         try:
-            tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+            tenant = edge.tenants_of(request)
             answer = await asyncio.wait_for(edge.queue.run(tenant, work, stop), edge.timeout_seconds)
         except TimeoutError:
             return _refused(QueryTimeout(f"the query took longer than {edge.timeout_seconds:g} seconds"))

@@ -17,6 +17,7 @@ CODE_NAMES = {
     3: "invalid_argument",
     4: "deadline_exceeded",
     5: "not_found",
+    7: "permission_denied",
     8: "resource_exhausted",
     13: "internal",
     14: "unavailable",
@@ -34,6 +35,7 @@ class EdgeMetrics:
         self._registry = registry
         self._requests = Counter("spanlake_push_requests", "Pushes by outcome (gRPC code)", ("protocol", "code"), registry=registry)
         self._bytes = Counter("spanlake_push_bytes", "Pushed bytes, decompressed", ("protocol",), registry=registry)
+        self._denied = Counter("spanlake_access_refusals", "Requests without the credentials for them", ("reason",), registry=registry)
         self._connections = Gauge("spanlake_http_connections", "Open HTTP connections", ("listener",), registry=registry)
         self._tasks = Gauge(
             "spanlake_work_tasks", "Requests that run on a pool's threads or, pushes, wait for one", ("pool",), registry=registry
@@ -63,6 +65,10 @@ class EdgeMetrics:
         """A push was accepted."""
         self._requests.labels(protocol, "ok").inc()
         self._bytes.labels(protocol).inc(size)
+
+    def denied(self, reason: str) -> None:
+        """A request lacked credentials, or the right ones."""
+        self._denied.labels(reason).inc()
 
     def refused(self, protocol: str, grpc_code: int) -> None:
         """A push was refused."""

@@ -9,34 +9,32 @@ import logging
 from dataclasses import dataclass
 
 from spanlake.model.errors import (
+    Forbidden,
     InvalidInput,
     NoTenant,
     NotFound,
     Overloaded,
+    PreconditionFailed,
     QueryCancelled,
     QueryError,
     QueryTimeout,
     StoreError,
     TooLarge,
+    Unauthenticated,
     Unavailable,
 )
 
-CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = (
-    1,
-    3,
-    4,
-    5,
-    8,
-    13,
-    14,
-    16,
-)
+CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 1, 3, 4, 5, 7, 8
+FAILED_PRECONDITION, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 9, 13, 14, 16
 
 STATUS_BY_ERROR: dict[type[Exception], tuple[int, int]] = {
     InvalidInput: (INVALID_ARGUMENT, 400),
     QueryError: (INVALID_ARGUMENT, 400),
     NoTenant: (UNAUTHENTICATED, 401),
+    Unauthenticated: (UNAUTHENTICATED, 401),
+    Forbidden: (PERMISSION_DENIED, 403),
     NotFound: (NOT_FOUND, 404),
+    PreconditionFailed: (FAILED_PRECONDITION, 412),
     TooLarge: (RESOURCE_EXHAUSTED, 413),
     Overloaded: (RESOURCE_EXHAUSTED, 429),
     Unavailable: (UNAVAILABLE, 503),

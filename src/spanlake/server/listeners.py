@@ -12,7 +12,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -20,10 +20,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
+from spanlake.model.limits import NO_LIMITS, LimitsSource
 from spanlake.model.settings import QuerySettings, ServerSettings
+from spanlake.server.access.credentials import Credential
+from spanlake.server.access.decide import Access
 from spanlake.server.answers import QueryEdge
 from spanlake.server.edge_metrics import EdgeMetrics, QueueMetrics
-from spanlake.server.otlp_grpc import OtlpGrpcServer
+from spanlake.server.otlp_grpc import ExportEdge, OtlpGrpcServer
 from spanlake.server.otlp_http import PushEdge, otlp_http_app
 from spanlake.server.parameters.metrics import MetricsLimits
 from spanlake.server.parameters.search import RangeLimits
@@ -63,6 +66,8 @@ class Core:
     health: Health
     registry: CollectorRegistry
     queries: Queries
+    credentials: Sequence[Credential] | None = None  # None: everybody may do everything
+    limits: LimitsSource = NO_LIMITS
 
 
 class Listeners:
@@ -70,18 +75,20 @@ class Listeners:
 
     def __init__(self, core: Core, server: ServerSettings, query: QuerySettings) -> None:
         self._settings = server
-        self._queries = QueryQueue(turn_limits(server), QueueMetrics(core.registry))
+        concurrency = turn_limits(server, lambda tenant: core.limits.of(tenant).query_concurrency_max)
+        self._queries = QueryQueue(concurrency, QueueMetrics(core.registry))
         self._push_pools = [
             WorkPool(name, threads=server.receive_threads, queue_max=server.receive_queue_max) for name in ("otlp-http", "otlp-grpc")
         ]
         self._metrics = metrics = EdgeMetrics(core.registry)
+        access = Access(core.credentials, server.multitenancy, metrics.denied)
         metrics.watch(*self._push_pools)
         metrics.watch_queries(self._queries)
         budget = ByteBudget(server.receive_bytes_max)
         metrics.watch_budget(budget)
         http_pool, grpc_pool = self._push_pools
-        self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock()))
-        query_edge = QueryEdge(self._queries, query.timeout_seconds, server.multitenancy)
+        self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock(), access))
+        query_edge = QueryEdge(self._queries, query.timeout_seconds, access)
         limits, metrics_limits = RangeLimits(query.range_seconds_max), MetricsLimits(query.metrics_range_seconds_max)
         routes = [
             *status_routes(core.health, core.registry),
@@ -90,8 +97,8 @@ class Listeners:
             *tag_routes(query_edge, core.queries.tags, limits),
             *(metrics_routes(query_edge, core.queries.meter, metrics_limits) if core.queries.meter else ()),
         ]
-        self._query_app = query_app([*routes, *overview_routes(core.health, routes)], server.http_api_prefix)
-        self._grpc = OtlpGrpcServer(core.receiver, grpc_pool, server, metrics)
+        self._query_app = query_app([*routes, *overview_routes(core.health, routes)], access, server.http_api_prefix)
+        self._grpc = OtlpGrpcServer(ExportEdge(core.receiver, grpc_pool, server, metrics, access))
         self._http: list[HttpListener] = []
         self._sweeper: asyncio.Task[None] | None = None
 

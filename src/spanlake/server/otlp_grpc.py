@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import grpc
@@ -20,10 +21,11 @@ import grpc
 from spanlake.model.errors import ConfigError, InvalidInput
 from spanlake.model.ingest import Accepted
 from spanlake.model.settings import ServerSettings
+from spanlake.server.access.credentials import Role
+from spanlake.server.access.decide import OPEN, TENANT_HEADER, Access, metadata_values
 from spanlake.server.edge_metrics import EdgeMetrics
 from spanlake.server.errors import Refusal, push_refusal_of
 from spanlake.server.ports import SpanReceiver
-from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.server.transport.sockets import address, bind
 from spanlake.server.work_pool import WorkPool
 from spanlake.wire.rpc_status import encode_export_response, encode_status
@@ -67,44 +69,46 @@ class SlowCalls:
                 context.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class ExportEdge:
+    """What every export needs."""
+
+    receiver: SpanReceiver
+    pool: WorkPool
+    settings: ServerSettings
+    metrics: EdgeMetrics
+    access: Access = OPEN
+
+
 class ExportHandler(grpc.GenericRpcHandler):
     """Routes the one method. `service` runs on gRPC's own thread, the others on pool threads."""
 
-    def __init__(
-        self, receiver: SpanReceiver, pool: WorkPool, settings: ServerSettings, metrics: EdgeMetrics, slow_calls: SlowCalls
-    ) -> None:
-        self._receiver = receiver
-        self._pool = pool
-        self._multitenancy = settings.multitenancy
-        self._metrics = metrics
+    def __init__(self, edge: ExportEdge, slow_calls: SlowCalls) -> None:
+        self._edge = edge
         self._slow_calls = slow_calls
         self._export: Any = grpc.stream_unary_rpc_method_handler(self.export)
-        self._refuse: Any = grpc.stream_unary_rpc_method_handler(RefuseAsOverloaded(pool, metrics))
+        self._refuse: Any = grpc.stream_unary_rpc_method_handler(RefuseAsOverloaded(edge.pool, edge.metrics))
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of a call; None for a method that is not ours, which gRPC answers with UNIMPLEMENTED."""
         if handler_call_details.method != EXPORT_METHOD:
             return None
-        return self._refuse if self._pool.full else self._export
+        return self._refuse if self._edge.pool.full else self._export
 
     def export(self, requests: Iterator[bytes], context: Any) -> bytes:
         """Take one export request; the answer's bytes, or an aborted call."""
+        edge, values = self._edge, metadata_values(context.invocation_metadata())
         try:
+            identity = edge.access.identify(values, Role.WRITE)  # before anything is taken from a stranger
             message = self._slow_calls.receive(requests, context)
-            accepted = self._accept(message, context)
+            # An empty request succeeds before anybody asks for the tenant.
+            accepted = edge.receiver.accept(identity.tenant(values(TENANT_HEADER)), message) if message else Accepted(0)
         except grpc.RpcError:
             raise  # the call is over, there is nobody to answer
         except Exception as error:  # noqa: BLE001 whatever it is, the client gets a status that it understands
-            _refuse(context, push_refusal_of(error), self._metrics)
-        self._metrics.taken(PROTOCOL, len(message))
+            _refuse(context, push_refusal_of(error), edge.metrics)
+        edge.metrics.taken(PROTOCOL, len(message))
         return encode_export_response(accepted.rejected, accepted.reason)
-
-    def _accept(self, message: bytes, context: Any) -> Accepted:
-        """An empty request succeeds before anybody asks for the tenant."""
-        if not message:
-            return Accepted(0)
-        tenants = (value for key, value in context.invocation_metadata() if key == TENANT_HEADER)
-        return self._receiver.accept(tenant_of(tenants, multitenancy=self._multitenancy), message)
 
 
 class RefuseAsOverloaded:
@@ -122,19 +126,11 @@ class RefuseAsOverloaded:
 class OtlpGrpcServer:
     """Owns the gRPC server of the OTLP port, from `start` to `stop`."""
 
-    def __init__(
-        self,
-        receiver: SpanReceiver,
-        pool: WorkPool,
-        settings: ServerSettings,
-        metrics: EdgeMetrics,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._settings = settings
-        self.slow_calls = SlowCalls(settings.body_seconds, clock)
-        handler = ExportHandler(receiver, pool, settings, metrics, self.slow_calls)
-        self._server = grpc.server(cast("ThreadPoolExecutor", pool), handlers=[handler], options=_options(settings))
+    def __init__(self, edge: ExportEdge, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = edge.settings
+        self.slow_calls = SlowCalls(edge.settings.body_seconds, clock)
+        handler = ExportHandler(edge, self.slow_calls)
+        self._server = grpc.server(cast("ThreadPoolExecutor", edge.pool), handlers=[handler], options=_options(edge.settings))
 
     def start(self) -> int:
         """Bind and serve; the port in use. ConfigError if it cannot be bound."""

@@ -19,10 +19,11 @@ from starlette.routing import Route
 from spanlake.model.errors import TooLarge
 from spanlake.model.ingest import Accepted
 from spanlake.model.settings import ServerSettings
+from spanlake.server.access.credentials import Role
+from spanlake.server.access.decide import TENANT_HEADER, Access
 from spanlake.server.edge_metrics import EdgeMetrics
 from spanlake.server.errors import Refusal, push_refusal_of
 from spanlake.server.ports import SpanReceiver
-from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.server.transport.body import receive_body
 from spanlake.server.transport.budget import ByteBudget, Reservation
 from spanlake.server.transport.compression import check_encoding, decompress
@@ -47,6 +48,7 @@ class PushEdge:
     settings: ServerSettings
     metrics: EdgeMetrics
     json_turn: threading.Lock
+    access: Access
 
 
 def otlp_http_app(edge: PushEdge) -> Starlette:
@@ -81,33 +83,33 @@ async def _export(edge: PushEdge, request: Request) -> Response:
 
 async def _receive(edge: PushEdge, request: Request, *, in_json: bool) -> Accepted:
     settings = edge.settings
+    identity = edge.access.identify(request.headers.getlist, Role.WRITE)  # before anything is taken from a stranger
     encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
     check_encoding(encoding)
     with Reservation(edge.budget) as reservation:
         body = await receive_body(request, reservation, bytes_max=settings.request_bytes_max, seconds_max=settings.body_seconds)
         payload_bytes_max = min(settings.json_bytes_max, settings.request_bytes_max) if in_json else settings.request_bytes_max
-        tenants = request.headers.getlist(TENANT_HEADER)
+        named = request.headers.getlist(TENANT_HEADER)
+
+        def accept(payload: bytes) -> Accepted:
+            """An empty request succeeds before anybody asks for the tenant."""
+            accepted = edge.receiver.accept(identity.tenant(named), payload) if payload else Accepted(0)
+            edge.metrics.taken(PROTOCOL, len(payload))
+            return accepted
 
         def work() -> Accepted:
             payload = decompress(body, encoding, bytes_max=payload_bytes_max, grow=reservation.grow)
-            return _accept_json(edge, tenants, payload, payload_bytes_max) if in_json else _accept(edge, tenants, payload)
+            return _accept_json(edge, payload, payload_bytes_max, accept) if in_json else accept(payload)
 
         return await edge.pool.run(work)
 
 
-def _accept(edge: PushEdge, tenants: list[str], payload: bytes) -> Accepted:
-    """An empty request succeeds before anybody asks for the tenant."""
-    accepted = edge.receiver.accept(tenant_of(tenants, multitenancy=edge.settings.multitenancy), payload) if payload else Accepted(0)
-    edge.metrics.taken(PROTOCOL, len(payload))
-    return accepted
-
-
-def _accept_json(edge: PushEdge, tenants: list[str], body: bytes, bytes_max: int) -> Accepted:
+def _accept_json(edge: PushEdge, body: bytes, bytes_max: int, accept: Callable[[bytes], Accepted]) -> Accepted:
     if len(body) > bytes_max:
         raise TooLarge(f"the JSON body has {len(body)} bytes, at most {bytes_max} are accepted; protobuf may be larger")
     with edge.json_turn:
         decoded = decode_request(body)
-    accepted = _accept(edge, tenants, decoded.protobuf)
+    accepted = accept(decoded.protobuf)
     reasons = "; ".join(reason for reason in (decoded.reason, accepted.reason) if reason)
     return Accepted(accepted.spans, accepted.rejected + decoded.rejected, reasons)
 

@@ -14,11 +14,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from spanlake.server.access.decide import Access
+from spanlake.server.access.guard import Guard
 
-def query_app(routes: Iterable[BaseRoute], prefix: str = "") -> Starlette:
+
+def query_app(routes: Iterable[BaseRoute], access: Access, prefix: str = "") -> Starlette:
     """The ASGI application of the query port. `prefix`: a path such as `/tempo`; slashes at its ends do not matter."""
     below = prefix.strip("/")
     middleware = [Middleware(_WithoutPrefix, f"/{below}")] if below else []
+    if access.credentials is not None:
+        middleware.append(Middleware(Guard, access))
     app = Starlette(routes=list(routes), middleware=middleware, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     return app

@@ -10,7 +10,6 @@ from spanlake.model.stop import Stop
 from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
 from spanlake.server.parameters.metrics import MetricsLimits, parse_instant_query, parse_range_query
 from spanlake.server.ports import SpanMeter
-from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.traceql import parse
 from spanlake.wire.metrics_json import encode_query_instant, encode_query_range
 
@@ -19,7 +18,7 @@ def metrics_routes(edge: QueryEdge, meter: SpanMeter, limits: MetricsLimits) -> 
     """`/api/metrics/query_range` and `/api/metrics/query`."""
 
     def tenant(request: Request) -> str:
-        return tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+        return edge.tenants_of(request)
 
     def query_range(request: Request, stop: Stop) -> Answer:
         query = parse_range_query(request.query_params, limits)

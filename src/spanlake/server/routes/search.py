@@ -15,7 +15,6 @@ from spanlake.model.stop import Stop
 from spanlake.server.answers import TEXT, Answer, QueryEdge, negotiated_answer, stoppable_endpoint
 from spanlake.server.parameters.search import RangeLimits, parse_search
 from spanlake.server.ports import TraceSearcher
-from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.search_json import encode_search
 from spanlake.wire.tempo_protobuf import encode_search_response
 
@@ -28,7 +27,7 @@ def search_routes(edge: QueryEdge, searcher: TraceSearcher, limits: RangeLimits)
     def asked(request: Request, ask: Callable[[str, SearchQuery, Stop], T], stop: Stop) -> tuple[T, bool]:
         """(the answer, whether the search is a legacy one)."""
         query, legacy = parse_search(request.query_params, limits)
-        tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+        tenant = edge.tenants_of(request)
         try:
             return ask(tenant, query, stop), legacy
         except QueryError as error:

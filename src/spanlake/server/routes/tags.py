@@ -14,7 +14,6 @@ from spanlake.model.stop import Stop
 from spanlake.server.answers import Answer, QueryEdge, negotiated_answer, stoppable_endpoint
 from spanlake.server.parameters.search import RangeLimits, parse_tag_names, parse_tag_values
 from spanlake.server.ports import TagSource
-from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.search_json import encode_tag_names_v1, encode_tag_names_v2, encode_tag_values_v1, encode_tag_values_v2
 from spanlake.wire.tempo_protobuf import (
     encode_tag_values_response,
@@ -30,7 +29,7 @@ def tag_routes(edge: QueryEdge, tags: TagSource, limits: RangeLimits) -> list[Ro
     """`/api/search/tags`, `/api/search/tag/{name}/values` and the same below `/api/v2`."""
 
     def tenant(request: Request) -> str:
-        return tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+        return edge.tenants_of(request)
 
     def names_v1(request: Request, stop: Stop) -> Answer:
         query = parse_tag_names(request.query_params, limits)

@@ -16,7 +16,6 @@ from spanlake.server.answers import JSON, PROTOBUF, TEXT, Answer, QueryEdge, end
 from spanlake.server.parameters import parse_time_range, parse_trace_id
 from spanlake.server.parameters.search import parse_trace_filter
 from spanlake.server.ports import TraceFilterer, TraceReader
-from spanlake.server.tenant import TENANT_HEADER, tenant_of
 from spanlake.wire.trace_json import encode_trace_v1, encode_trace_v2, encode_trace_v2_protobuf
 
 UNPROCESSABLE = 422
@@ -28,7 +27,7 @@ def trace_routes(edge: QueryEdge, reader: TraceReader, filterer: TraceFilterer) 
     def find(request: Request) -> TraceAnswer:
         trace_id = parse_trace_id(request.path_params["trace_id"])
         time_range = parse_time_range(request.query_params)
-        tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+        tenant = edge.tenants_of(request)
         return reader.find(tenant, trace_id, time_range)
 
     def answer_v1(request: Request) -> Answer:
@@ -47,7 +46,7 @@ def trace_routes(edge: QueryEdge, reader: TraceReader, filterer: TraceFilterer) 
             return find(request)
         trace_id = parse_trace_id(request.path_params["trace_id"])
         time_range = parse_time_range(request.query_params)
-        tenant = tenant_of(request.headers.getlist(TENANT_HEADER), multitenancy=edge.multitenancy)
+        tenant = edge.tenants_of(request)
         try:
             return filterer.find_filtered(tenant, trace_id, time_range, wanted, stop)
         except QueryError as error:
