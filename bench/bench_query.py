@@ -97,7 +97,7 @@ def measure(ask: Callable[[], Inspected]) -> tuple[float, Inspected]:
     return time.process_time() - begin, inspected
 
 
-def report(name: str, bench: Bench, ask: Callable[[], tuple[int, Inspected]]) -> None:
+def report(name: str, ask: Callable[[], tuple[int, Inspected]]) -> None:
     """Print a line about a query, which says how much it found."""
     found = 0
 
@@ -135,7 +135,7 @@ def main() -> None:
                 answer = bench.searcher.search(TENANT, SearchQuery(text, limit=20), Stop())
                 return len(answer.traces), answer.inspected
 
-            report(name, bench, ask)
+            report(name, ask)
 
 
 if __name__ == "__main__":

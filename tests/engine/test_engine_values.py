@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from spanlake.engine.values.identity import combined_codes, dense_codes, value_c
 from spanlake.engine.values.ids import compare_id, compare_id_texts, compare_ids, id_texts
 from spanlake.engine.values.numbers import arithmetic
 from spanlake.engine.values.parts import first_of, loaded, present, take
-from spanlake.engine.values.texts import regex_problem
+from spanlake.engine.values.texts import anchored, regex_problem, whole_value_search
 from spanlake.model.scan import Ids, Numbers, NumberType, Texts, Values
 from spanlake.traceql.ast import Operator
 from spanlake.traceql.plan.nodes import CompareConstant, Constant, Matches, OneOf, TraceId
@@ -267,3 +268,16 @@ def test_few_rows_with_a_large_dictionary_answer_the_same() -> None:
     assert holds(OneOf(OPERAND, ("word 0003", "x")), few).tolist() == [False, True, False, False]
     assert compare(Operator.GREATER, few, attribute_column(["word 0500"] * 4)).tolist() == [True, False, False, True]
     assert value_codes(first_of([few, attribute_column(["a", "b", "c", "d"])])).tolist()[0] != 0
+
+
+_PATTERN_PARTS = st.sampled_from(
+    [*(".*", ".*", ".", "a", "b", "*", "+", "?", "(a)", "(ab)*", "|", "^", "$", "{2}", "\\.", "[a.]", "(?-s:.)")]
+)
+
+
+@given(st.lists(_PATTERN_PARTS, max_size=6).map("".join), st.lists(st.text("ab\n.*", max_size=5), min_size=1, max_size=20))
+def test_search_for_a_pattern_without_its_ends_finds_what_the_whole_pattern_matches(pattern: str, texts: list[str]) -> None:
+    if regex_problem(pattern) is None:
+        values = pa.array(texts, pa.string())
+        searched = pc.match_substring_regex(values, whole_value_search(pattern))
+        assert searched.equals(pc.match_substring_regex(values, anchored(pattern)))

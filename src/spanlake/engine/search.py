@@ -88,15 +88,16 @@ def evaluate_search(
 
 
 def _evaluated(frame: Frame, plan: SearchPlan, window: TimeRange | None) -> Spansets:
-    spansets = all_spans(frame.batch.trace_first.astype(np.int64))
-    if window is not None:
-        spansets = kept_sets(spansets, _overlapping(frame, window))
-    return run_stages(frame, plan.stages, spansets)
+    spansets = run_stages(frame, plan.stages, all_spans(frame.batch.trace_first.astype(np.int64)))
+    if window is not None and len(spansets):
+        # Stages look at one trace at a time, so the window may come last: times are read of batches with something found only.
+        spansets = kept_sets(spansets, _overlapping(frame, window, spansets.owner))
+    return spansets
 
 
-def _overlapping(frame: Frame, window: TimeRange) -> Mask:
-    """The traces that touch the window: its start is in, its end is out, and both ends of a trace are in the trace."""
-    first = frame.batch.trace_first[:-1]
+def _overlapping(frame: Frame, window: TimeRange, traces: Rows) -> Mask:
+    """Which of the traces touch the window: its start is in, its end is out, and both ends of a trace are in the trace."""
+    first = frame.batch.trace_first[traces]
     start = frame.integers("trace_start_ns")[first]
     end = start + frame.integers("trace_duration_ns")[first]
     return (start < window.end_ns) & (end >= window.start_ns)

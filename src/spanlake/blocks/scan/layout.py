@@ -136,6 +136,12 @@ class BlockLayout:
                 places.append((chunk.data_page_offset if first is None else first, int(chunk.total_compressed_size)))
         return places
 
+    def dictionary_bytes(self, leaf: str) -> int:
+        """Stored bytes of the dictionaries of a leaf in all row groups."""
+        metadata, index = self.footer.metadata, self.leaves[leaf]
+        spans = (dictionary_span(metadata.row_group(number).column(index)) for number in range(metadata.num_row_groups))
+        return sum(span[1] for span in spans if span is not None)
+
     def leaves_under(self, path: str) -> list[str]:
         """The leaf of that path, or those below it."""
         return [path] if path in self.leaves else [leaf for leaf in self.leaves if leaf.startswith(f"{path}.")]

@@ -55,9 +55,6 @@ def find_code(strings: Strings, text: str) -> int:
     return int(codes[0]) if len(codes) else -1
 
 
-CHILD_SCOPES: tuple[FieldScope, ...] = ("event", "link")
-
-
 @dataclass(frozen=True, slots=True)
 class ArrangedSpans:
     """Spans in memory in the order of their traces: the rows of `batch` are those of the arrangement, its strings a pool."""

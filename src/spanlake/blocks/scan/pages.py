@@ -154,6 +154,7 @@ class GroupColumns:
         listed = _list_pages(memory, chunks)
         if not with_dictionaries:
             listed = listed[listed[:, TYPE] != DICTIONARY_PAGE]
+        self._check(leaf, int(listed[listed[:, TYPE] != DICTIONARY_PAGE, VALUES].sum()))
         return _decompressed(memory, listed)
 
     def _dictionary(self, leaf: str, pages: _Pages) -> tuple[pa.Array, NDArray[np.int64]]:

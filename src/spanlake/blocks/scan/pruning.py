@@ -20,6 +20,8 @@ from spanlake.model.scan import Comparison, Field, Predicate, ScanRequest, ScanS
 from spanlake.objectstore.store import ObjectStore
 
 SERVICE_NAME = Field("resource", "service.name")
+MATCHED_BYTES_MAX = 1 << 18
+"""A regular expression on larger dictionaries (stored bytes in a block) costs as much as reading the rows, where it is asked again."""
 _ID_FIELDS = ("trace_id", "span_id", "parent_span_id")
 ValuesCache = BoundedCache[tuple[str, str], LeafValues]
 
@@ -126,6 +128,8 @@ class Pruner:
         leaf = self._leaf(field)
         if leaf is None:
             return everywhere if field.scope in ("intrinsic", "event", "link") else self._overflow(field)
+        if predicate.comparison is Comparison.MATCH and self.layout.dictionary_bytes(leaf) > MATCHED_BYTES_MAX:
+            return everywhere
         values = self.leaf_values(leaf, statistics)
         held = values_may_hold(predicate, values.values)
         counts = np.concatenate([[0], np.cumsum(held)])

@@ -5,6 +5,8 @@ Regular expressions are RE2, anchored at both ends, and dot matches line breaks;
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +29,25 @@ _COMPARE = {
 def anchored(pattern: str) -> str:
     """The expression that matches a whole value."""
     return f"^(?s:{pattern})$"
+
+
+def whole_value_search(pattern: str) -> str:
+    """An expression whose search in a value finds something if and only if `pattern` matches the whole value.
+
+    That is `anchored`, but a `.*` at either end is as good as no anchor there, and four times as fast: RE2 can look for what is between.
+    Left alone where a bar could divide the ends from each other, or a flag or class could say something else of the dot.
+    """
+    if any(part in pattern for part in ("|", "(?", "[", "\\")):
+        return anchored(pattern)
+    inner, begin, end = pattern, "^", "$"
+    if _ANY_BEFORE.match(inner):
+        inner, begin = inner[2:], ""
+    if inner.endswith(".*"):
+        inner, end = inner[:-2], ""
+    return f"{begin}(?s:{inner}){end}"
+
+
+_ANY_BEFORE = re.compile(r"\.\*(?![*+?{])")
 
 
 def regex_problem(pattern: str) -> str | None:
@@ -72,7 +93,7 @@ def compare_text(operator: Operator, texts: Texts, text: str) -> Mask:
 def match_text(texts: Texts, pattern: str, *, negated: bool) -> Mask:
     """Where the whole string matches, or does not."""
     texts = compacted(texts)
-    found = _mask(pc.match_substring_regex(texts.dictionary, anchored(pattern)))
+    found = _mask(pc.match_substring_regex(texts.dictionary, whole_value_search(pattern)))
     return text_rows(texts, ~found if negated else found)
 
 
