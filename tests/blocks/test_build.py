@@ -13,11 +13,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from spanlake.blocks.build.arrays import PoolArrays, optional_ids, ranges
 from spanlake.blocks.build.choose import KeyInfo, add_keys, choose_columns, count_attributes, describe_keys
 from spanlake.blocks.build.pivot import Pivot
-from spanlake.blocks.build.row_group import code_of, sampling_weight
+from spanlake.blocks.build.row_group import code_of
 from spanlake.blocks.file.writer import row_group_bounds
 from spanlake.blocks.memory.pool import StringPool
 from spanlake.model.schema import ColumnType
-from spanlake.model.spans import Strings
+from spanlake.model.spans import Strings, sampling_weight
 
 
 def strings_of(*texts: bytes) -> Strings:

@@ -29,6 +29,7 @@ from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore
 from spanlake.query.executors.inline import InlineExecutor
 from spanlake.query.executors.threads import ThreadExecutor
+from spanlake.query.metrics import Meter
 from spanlake.query.search import Searcher
 from spanlake.query.sources import TenantSources
 from spanlake.query.tags import TagReader
@@ -76,7 +77,7 @@ class System:
         executor = ThreadExecutor(settings.query.threads) if settings.query.threads else InlineExecutor()
         sources = TenantSources(self.caches, self.pipeline.view, self.tenants.refresh, executor)
         searcher, tags = Searcher(sources, settings.query), TagReader(sources, settings.query)
-        queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder)), seconds)
+        queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder), Meter(sources, settings.query)), seconds)
         reader = TimedReader(finder, seconds)
         self.core = Core(self.pipeline, reader, self, self.registry, queries, credentials=credentials, limits=self.limits)
         self._waiting_for = "starting"

@@ -27,7 +27,8 @@ class ServerSettings:
     """Listeners and what they accept."""
 
     host: str = setting("127.0.0.1", "address that every listener binds; loopback unless told otherwise")
-    http_port: int = setting(3200, "query API and metrics; 0 picks a free port", least=0, most=65535)
+    http_port: int = setting(3200, "query API, over HTTP and gRPC, and metrics; 0 picks a free port", least=0, most=65535)
+    grpc_port: int = setting(9095, "query API over gRPC alone; 0 picks a free port", least=0, most=65535)
     otlp_grpc_port: int = setting(4317, "OTLP over gRPC; 0 picks a free port", least=0, most=65535)
     otlp_http_port: int = setting(4318, "OTLP over HTTP; 0 picks a free port", least=0, most=65535)
     http_api_prefix: str = setting("", "path below which the query API answers too, such as /tempo, for proxies that pass it on")
@@ -119,6 +120,11 @@ class QuerySettings:
     threads: int = setting(2, "threads on which all searches evaluate pieces of blocks; 0: each query only on its own", least=0, most=256)
     range_seconds_max: float = setting(168 * 3600.0, "longest time range of a search; 0: any", least=0)
     metrics_range_seconds_max: float = setting(24 * 3600.0, "longest time range of a metrics query; 0: any", least=0)
+    metrics_points_max: int = setting(10_000, "most steps in the range of a metrics query; more fail", least=1, most=1_000_000)
+    metrics_series_max: int = setting(10_000, "most series in a metrics answer; with more it is PARTIAL, the last ones missing", least=1)
+    metrics_samples_max: int = setting(4_000_000, "most steps times series in a metrics answer; it has fewer series, as above", least=1)
+    metrics_exemplars_max: int = setting(100, "most exemplars in a metrics answer", least=0, most=10_000)
+    metrics_bytes_max: int = setting(256 * MIB, "memory for the unfinished series of one metrics query; with more it is PARTIAL", least=MIB)
     answer_spans_max: int = setting(1_000_000, "most spans in the answer of a search; one with more fails", least=1)
     tag_values_bytes_max: int = setting(MIB, "size of the names or values of tags at which a list of them is cut", least=1024)
     cache_bytes: int = setting(256 * MIB, "memory for what searches remember of blocks: trace ids, dictionaries", least=MIB)

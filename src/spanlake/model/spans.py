@@ -11,6 +11,7 @@ parent id).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -147,3 +148,17 @@ def empty_batch() -> SpanBatch:
         np.empty(0, LINK),
         np.empty(0, ATTR),
     )
+
+
+_THRESHOLD = re.compile(r"(?:^|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?:;|,|$)")
+
+
+def sampling_weight(trace_state: str) -> float | None:
+    """How many spans one stands for, from the threshold `ot=th:` of a tracestate: 2^56 / (2^56 - th). None if it says nothing.
+
+    Source: OpenTelemetry specification, tracestate handling (OTEP 235).
+    """
+    match = _THRESHOLD.search(trace_state)
+    if match is None:
+        return None
+    return 2**56 / (2**56 - int(match[1].ljust(14, "0"), 16))

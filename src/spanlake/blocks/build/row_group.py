@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +27,7 @@ from spanlake.blocks.memory.arrange import Arrangement
 from spanlake.blocks.schema import file_schema
 from spanlake.model.kernel import kernel
 from spanlake.model.schema import AttributeScope
-from spanlake.model.spans import EMPTY_STRING, STRING, Records, SpanBatch, Strings
-
-_THRESHOLD = re.compile(r"(?:^|,)\s*ot=(?:[^,]*;)?th:([0-9a-f]{1,14})(?:;|,|$)")
+from spanlake.model.spans import EMPTY_STRING, STRING, Records, SpanBatch, Strings, sampling_weight
 
 
 @kernel
@@ -51,17 +48,6 @@ def code_of(strings: Strings, text: bytes) -> int:
     for at, byte in enumerate(text):
         found = found[strings.data[strings.offset[found] + at] == byte]
     return int(found[0]) if len(found) else -1
-
-
-def sampling_weight(trace_state: str) -> float | None:
-    """How many spans one stands for, from the threshold `ot=th:` of a tracestate: 2^56 / (2^56 - th). None if it says nothing.
-
-    Source: OpenTelemetry specification, tracestate handling (OTEP 235).
-    """
-    match = _THRESHOLD.search(trace_state)
-    if match is None:
-        return None
-    return 2**56 / (2**56 - int(match[1].ljust(14, "0"), 16))
 
 
 ID_COLUMNS = ("span_id", "parent_span_id")

@@ -34,7 +34,7 @@ class Needs:
 
 def needs(plan: SearchPlan) -> Needs:
     """The fields of both passes of a search."""
-    find = _TRACE_TIMES | _stages(plan.stages)
+    find = _TRACE_TIMES | stage_fields(plan.stages)
     shown = _union(_source(shown.source) for shown in plan.shown)
     return Needs(find, find | _ANSWER | shown)
 
@@ -43,25 +43,26 @@ def _union(fields: Iterable[frozenset[Field]]) -> frozenset[Field]:
     return frozenset().union(*fields)
 
 
-def _stages(stages: tuple[Stage, ...]) -> frozenset[Field]:
+def stage_fields(stages: tuple[Stage, ...]) -> frozenset[Field]:
+    """The fields that some stages read."""
     return _union(_stage(stage) for stage in stages)
 
 
 def _stage(stage: Stage) -> frozenset[Field]:
     match stage:
         case nodes.Filter():
-            return _expression(stage.condition)
+            return expression_fields(stage.condition)
         case nodes.Relate():
             siblings = frozenset({PARENT_ID}) if stage.relation is Relation.SIBLING else frozenset()
             return _STRUCTURE | siblings | _stage(stage.left) | _stage(stage.right)
         case nodes.Combine():
-            return _stages(stage.operands)
+            return stage_fields(stage.operands)
         case nodes.Wrapped():
-            return _stages(stage.stages)
+            return stage_fields(stage.stages)
         case nodes.ScalarFilter():
             return _scalar(stage.left) | _scalar(stage.right)
         case nodes.Group():
-            return _union(_expression(key.expression) for key in stage.keys)
+            return _union(expression_fields(key.expression) for key in stage.keys)
         case nodes.Merge():
             return frozenset()
         case _:
@@ -73,9 +74,9 @@ def _scalar(scalar: Scalar) -> frozenset[Field]:
         case nodes.Constant() | nodes.CountSpans():
             return frozenset()
         case nodes.Reduce():
-            return _expression(scalar.argument)
+            return expression_fields(scalar.argument)
         case nodes.ScalarOf():
-            return _stages(scalar.stages) | _scalar(scalar.result)
+            return stage_fields(scalar.stages) | _scalar(scalar.result)
         case nodes.ScalarNegative():
             return _scalar(scalar.operand)
         case nodes.ScalarArithmetic():
@@ -84,7 +85,8 @@ def _scalar(scalar: Scalar) -> frozenset[Field]:
             assert_never(scalar)
 
 
-def _expression(expression: Expression) -> frozenset[Field]:
+def expression_fields(expression: Expression) -> frozenset[Field]:
+    """The fields that an expression reads."""
     return _union(_source(source) for source in sources(expression))
 
 

@@ -19,9 +19,9 @@ _TEXT_MAX = 100
 def show(plan: SearchPlan) -> str:
     """Stages, the fields of both passes, what is shown, and what a source may require."""
     reads = needs(plan)
-    lines = ["search", *_indented(_stages(plan.stages))]
-    lines.append(f"reads to find: {_fields(reads.find)}")
-    lines.append(f"reads to answer: {_fields(reads.answer - reads.find)}")
+    lines = ["search", *indented(show_stages(plan.stages))]
+    lines.append(f"reads to find: {show_fields(reads.find)}")
+    lines.append(f"reads to answer: {show_fields(reads.answer - reads.find)}")
     if plan.shown:
         lines.append("shows: " + ", ".join(_shown(shown) for shown in plan.shown))
     alternatives = any_of(plan)
@@ -29,17 +29,19 @@ def show(plan: SearchPlan) -> str:
         lines.append("finds nothing, whatever there is")
     elif alternatives:
         lines.append("requires of a trace:")
-        lines += _indented([("or " if index else "") + _conjunction(one) for index, one in enumerate(alternatives)])
+        lines += indented([("or " if index else "") + show_conjunction(one) for index, one in enumerate(alternatives)])
     else:
         lines.append("requires nothing of a trace")
     return "\n".join(lines)
 
 
-def _indented(lines: list[str]) -> list[str]:
+def indented(lines: list[str]) -> list[str]:
+    """Lines that are part of the one above."""
     return [f"  {line}" for line in lines]
 
 
-def _fields(fields: frozenset[Field]) -> str:
+def show_fields(fields: frozenset[Field]) -> str:
+    """Fields in order."""
     return ", ".join(sorted(_field(field) for field in fields)) or "nothing"
 
 
@@ -57,7 +59,8 @@ def _shown(shown: nodes.Shown) -> str:
     return f"{text} where {tests if len(tests) <= _TEXT_MAX else tests[:_TEXT_MAX] + '…'}"
 
 
-def _conjunction(conjunction: frozenset[Predicate]) -> str:
+def show_conjunction(conjunction: frozenset[Predicate]) -> str:
+    """Predicates that spans of one trace satisfy."""
     return " and ".join(sorted(_predicate(predicate) for predicate in conjunction))
 
 
@@ -69,7 +72,8 @@ def _predicate(predicate: Predicate) -> str:
 # ---- stages ----
 
 
-def _stages(stages: tuple[Stage, ...]) -> list[str]:
+def show_stages(stages: tuple[Stage, ...]) -> list[str]:
+    """Stages, one or more lines each."""
     return [line for stage in stages for line in _stage(stage)]
 
 
@@ -78,11 +82,11 @@ def _stage(stage: Stage) -> list[str]:
         case nodes.Filter():
             return [f"filter {show_expression(stage.condition)}"]
         case nodes.Relate():
-            return [f"relate {stage.mode}{stage.relation}", *_indented(_stage(stage.left)), *_indented(_stage(stage.right))]
+            return [f"relate {stage.mode}{stage.relation}", *indented(_stage(stage.left)), *indented(_stage(stage.right))]
         case nodes.Combine():
-            return [f"combine {stage.operator}", *_indented(_stages(stage.operands))]
+            return [f"combine {stage.operator}", *indented(show_stages(stage.operands))]
         case nodes.Wrapped():
-            return ["pipeline", *_indented(_stages(stage.stages))]
+            return ["pipeline", *indented(show_stages(stage.stages))]
         case nodes.ScalarFilter():
             return [f"keep where {show_scalar(stage.left)} {stage.operator} {show_scalar(stage.right)}"]
         case nodes.Group():
@@ -101,7 +105,7 @@ def show_scalar(scalar: Scalar) -> str:
         case nodes.CountSpans() | nodes.Reduce():
             return scalar.key
         case nodes.ScalarOf():
-            return f"({' | '.join(line.strip() for line in _stages(scalar.stages))} | {show_scalar(scalar.result)})"
+            return f"({' | '.join(line.strip() for line in show_stages(scalar.stages))} | {show_scalar(scalar.result)})"
         case nodes.ScalarNegative():
             return f"-({show_scalar(scalar.operand)})"
         case nodes.ScalarArithmetic():

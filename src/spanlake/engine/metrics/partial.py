@@ -1,0 +1,72 @@
+"""What some batches say of one leaf, and how such partial results become one, within bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from spanlake.engine.metrics.cells import Cells, Layout, merged, renumbered
+from spanlake.engine.metrics.exemplars import Candidate, best_of
+from spanlake.engine.metrics.labels import label_order
+from spanlake.engine.values.parts import Rows
+from spanlake.model.results import Attributes
+
+_BYTES_PER_SERIES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class LeafPartial:
+    """Tables whose keys number the series. `cut`: series were left out, the last in the order of labels."""
+
+    series: tuple[Attributes, ...]
+    tables: tuple[Cells, ...]
+    exemplars: tuple[Candidate, ...] = ()
+    cut: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return sum(table.nbytes for table in self.tables) + _BYTES_PER_SERIES * len(self.series)
+
+
+def labelled(series: Sequence[Attributes], numbers: Rows, tables: Sequence[Cells], layouts: Sequence[Layout], points: int) -> LeafPartial:
+    """Tables over local groups as a partial result: group numbers[i] has the labels series[i], which may repeat."""
+    unique = {labels: number for number, labels in enumerate(dict.fromkeys(series))}
+    moved = np.full(int(numbers.max(initial=-1)) + 1, -1)
+    moved[numbers] = [unique[labels] for labels in series]
+    return LeafPartial(
+        tuple(unique), tuple(renumbered(table, layout, points, moved) for table, layout in zip(tables, layouts, strict=True))
+    )
+
+
+def merge_leaves(parts: Sequence[LeafPartial], layouts: Sequence[Layout], points: int, *, exemplars_max: int) -> LeafPartial:
+    """The partial result of the spans of all."""
+    if len(parts) == 1:
+        return parts[0]
+    unique: dict[Attributes, int] = {}
+    tables: list[list[Cells]] = [[] for _ in layouts]
+    for part in parts:
+        numbers = np.array([unique.setdefault(labels, len(unique)) for labels in part.series], np.int64)
+        for into, table, layout in zip(tables, part.tables, layouts, strict=True):
+            into.append(renumbered(table, layout, points, numbers))
+    exemplars = best_of((one for part in parts for one in part.exemplars), exemplars_max)
+    joined = tuple(merged(some, layout) for some, layout in zip(tables, layouts, strict=True))
+    return LeafPartial(tuple(unique), joined, exemplars, any(part.cut for part in parts))
+
+
+def in_order(partial: LeafPartial, layouts: Sequence[Layout], points: int, series_max: int) -> LeafPartial:
+    """The first `series_max` series in the order of labels, numbered so.
+
+    A series that is left out of a part would be left out of the whole, because others only make its number greater. So the first series
+    of the whole are complete, whatever parts they were cut from.
+    """
+    order = sorted(range(len(partial.series)), key=lambda number: label_order(partial.series[number]))
+    numbers = np.full(len(order), -1)
+    kept = order[:series_max]
+    numbers[kept] = np.arange(len(kept))
+    tables = tuple(renumbered(table, layout, points, numbers) for table, layout in zip(partial.tables, layouts, strict=True))
+    series = tuple(partial.series[number] for number in kept)
+    known = frozenset(series) if len(kept) < len(order) else None
+    exemplars = partial.exemplars if known is None else tuple(one for one in partial.exemplars if one.series in known)
+    return replace(partial, series=series, tables=tables, exemplars=exemplars, cut=partial.cut or known is not None)
