@@ -134,9 +134,12 @@ def test_search_fails_when_the_answer_would_be_too_large(node: Node) -> None:
         searcher.search(TENANT, SearchQuery("{ }"), Stop())
 
 
-def test_a_metrics_query_is_refused_with_where_to_send_it(node: Node) -> None:
+def test_a_metrics_query_is_searched_for_its_spans_but_arithmetic_is_refused_with_where_to_send_it(node: Node) -> None:
+    assert [trace.trace_id for trace in search(node, "{ } | rate() by (name)").traces] == [
+        trace.trace_id for trace in search(node, "{ }").traces
+    ]
     with pytest.raises(InvalidInput, match="/api/metrics/query_range"):
-        search(node, "{ } | rate()")
+        search(node, "({ } | rate()) / ({ } | rate())")
 
 
 def test_explanation_says_what_was_read(node: Node) -> None:

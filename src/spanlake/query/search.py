@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spanlake.engine import SearchPartial, TracesFound, evaluate_search, find_traces, finish, merge, newest, regex_problem
-from spanlake.model.errors import InvalidInput, TooLarge
+from spanlake.model.errors import TooLarge
 from spanlake.model.queries import Inspected, SearchAnswer, SearchProgress, SearchQuery
 from spanlake.model.results import TraceFound
 from spanlake.model.scan import ScanBatch, ScanRequest
@@ -24,17 +24,15 @@ from spanlake.model.stop import Stop
 from spanlake.query.explain import explanation
 from spanlake.query.sources import TenantSources, View, Work, start_work
 from spanlake.traceql import check, parse
-from spanlake.traceql.ast import Pipeline
 from spanlake.traceql.plan import SearchPlan, any_of, needs, plan_search, trace_ids
 from spanlake.traceql.plan.prune import finds_nothing
 
 
 def plan_of(text: str) -> SearchPlan:
-    """The plan of a search. QueryError for what is wrong with the text, InvalidInput for a metrics query."""
+    """The plan of a search, or of the search in a metrics query. QueryError for what is wrong with the text, InvalidInput for arithmetic
+    between metrics."""
     query = parse(text.strip() or "{ }")
     check(query, regex_problem=regex_problem)
-    if not isinstance(query.root, Pipeline):
-        raise InvalidInput("this is a metrics query: send it to /api/metrics/query_range")
     return plan_search(query)
 
 
