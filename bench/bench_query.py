@@ -28,6 +28,7 @@ from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.ingest.flush import upload
 from spanlake.model.queries import Inspected, SearchQuery
 from spanlake.model.settings import BlockSettings, QuerySettings, StoreSettings
+from spanlake.model.spans import SpanBatch
 from spanlake.model.stop import Stop
 from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore
@@ -58,16 +59,21 @@ def write_blocks(store: ObjectStore, *, spans: int, block_spans: int = BLOCK_SPA
     """Fill the table of TENANT with blocks that cover the same time."""
     catalog = Catalog(store, StoreSettings())
     templates = TraceTemplates(seed, spans_per_payload=PAYLOAD_SPANS)
-    payloads = spans // PAYLOAD_SPANS
     blocks = max(1, spans // block_spans)
     for block in range(blocks):
-        numbers = range(block, payloads, blocks)
-        batch = merge([decode_otlp(templates.payload(number, BEGIN_NS + number * PAYLOAD_NS)).batch for number in numbers])
-        arrangement = arrange(batch.spans, batch.scopes)
-        batch = batch.take(arrangement.rows)
-        written = write_block(store.scratch / "block", batch, arrangement, table={}, settings=BlockSettings())
-        new = upload(store, TENANT, written, None, created_ms=time.time_ns() // 1_000_000)
-        catalog.commit(TENANT, add=[new], remove=[], columns=written.columns, writer=None, reason="flush")
+        numbers = range(block, spans // PAYLOAD_SPANS, blocks)
+        payloads = (templates.payload(number, BEGIN_NS + number * PAYLOAD_NS) for number in numbers)
+        store_spans(store, catalog, [decode_otlp(payload).batch for payload in payloads])
+
+
+def store_spans(store: ObjectStore, catalog: Catalog, batches: list[SpanBatch]) -> None:
+    """Add a block of these spans to the table of TENANT."""
+    batch = merge(batches)
+    arrangement = arrange(batch.spans, batch.scopes)
+    batch = batch.take(arrangement.rows)
+    written = write_block(store.scratch / "block", batch, arrangement, table={}, settings=BlockSettings())
+    new = upload(store, TENANT, written, None, created_ms=time.time_ns() // 1_000_000)
+    catalog.commit(TENANT, add=[new], remove=[], columns=written.columns, writer=None, reason="flush")
 
 
 @dataclass(frozen=True, slots=True)
