@@ -27,6 +27,7 @@ from spanlake.server.edge_metrics import EdgeMetrics
 from spanlake.server.errors import Refusal, push_refusal_of
 from spanlake.server.ports import SpanReceiver
 from spanlake.server.transport.sockets import address, bind
+from spanlake.server.transport.tls import Tls
 from spanlake.server.work_pool import WorkPool
 from spanlake.wire.rpc_status import encode_export_response, encode_status
 
@@ -132,13 +133,16 @@ class OtlpGrpcServer:
         handler = ExportHandler(edge, self.slow_calls)
         self._server = grpc.server(cast("ThreadPoolExecutor", edge.pool), handlers=[handler], options=_options(edge.settings))
 
-    def start(self) -> int:
+    def start(self, tls: Tls | None = None) -> int:
         """Bind and serve; the port in use. ConfigError if it cannot be bound."""
         host, port = self._settings.host, self._settings.otlp_grpc_port
         with bind(host, port, "otlp_grpc_port") as probe:  # gRPC would not say what is wrong, but log it
             port = probe.getsockname()[1]
         try:
-            bound = self._server.add_insecure_port(address(host, port))
+            if tls is None:
+                bound = self._server.add_insecure_port(address(host, port))
+            else:
+                bound = self._server.add_secure_port(address(host, port), tls.grpc_credentials)
         except RuntimeError as error:
             raise ConfigError(f"cannot listen on {address(host, port)} (server.otlp_grpc_port): {error}") from error
         self._server.start()
