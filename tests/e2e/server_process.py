@@ -58,7 +58,7 @@ class Server:
     def start(self, *, wait: bool = True) -> Self:
         """Start and read the ports; with `wait`, return when it is ready."""
         options = [option for name, value in self.settings.items() for option in ("--set", f"{name}={value}")]
-        ports = ["--http-port", "0", "--otlp-grpc-port", "0", "--otlp-http-port", "0"]
+        ports = ["--http-port", "0", "--grpc-port", "0", "--otlp-grpc-port", "0", "--otlp-http-port", "0"]
         data = ["--data", self.data or str(self.directory / "data")]
         self.directory.mkdir(parents=True, exist_ok=True)
         with (self.directory / "serve.log").open("a") as log:

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from spanlake.model.errors import ConfigError, QueryCancelled
 from spanlake.model.ingest import Accepted
 from spanlake.model.metrics import InstantQuery, RangeQuery
-from spanlake.model.queries import SearchQuery, TagNamesQuery, TagValuesQuery
+from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.settings import QuerySettings, ServerSettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
@@ -30,7 +30,7 @@ from spanlake.server.ports import BuildInfo, Queries
 WAIT_SECONDS = 20
 """Longest wait for something that should happen at once."""
 
-FREE_PORTS = ServerSettings(http_port=0, otlp_grpc_port=0, otlp_http_port=0)
+FREE_PORTS = ServerSettings(http_port=0, grpc_port=0, otlp_grpc_port=0, otlp_http_port=0)
 
 
 @dataclass
@@ -77,11 +77,13 @@ class RecordingReader:
 
 @dataclass
 class RecordingQueries:
-    """Every query of TraceQL: answers or raises `outcome`; keeps what it was asked. With `waits`, answers when it is given up."""
+    """Every query of TraceQL: answers or raises `outcome`; keeps what it was asked. With `waits`, answers when it is given up. A search
+    that is watched tells of `told` before."""
 
     outcome: Any = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
     waits: bool = False
+    told: tuple[SearchAnswer, ...] = ()
     gave_up: threading.Event = field(default_factory=threading.Event)
 
     def _answer(self, stop: Stop, *asked: Any) -> Any:
@@ -97,7 +99,9 @@ class RecordingQueries:
             raise self.outcome
         return self.outcome
 
-    def search(self, tenant: str, query: SearchQuery, stop: Stop) -> Any:
+    def search(self, tenant: str, query: SearchQuery, stop: Stop, progress: SearchProgress | None = None) -> Any:
+        for part in self.told if progress is not None else ():
+            progress.tell(part)
         return self._answer(stop, tenant, query)
 
     def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> Any:

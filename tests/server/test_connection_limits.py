@@ -133,7 +133,7 @@ def test_connection_is_dropped_when_the_client_stops_reading_its_answer() -> Non
 def test_connection_is_closed_with_400_when_it_does_not_speak_http() -> None:
     greetings = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\nx",
         b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
     ]
     with serving() as served:

@@ -27,7 +27,7 @@ def listeners_with(**settings: int) -> Listeners:
     return Listeners(core, replace(FREE_PORTS, **settings), QuerySettings())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("setting", ["http_port", "otlp_http_port", "otlp_grpc_port"])
+@pytest.mark.parametrize("setting", ["http_port", "grpc_port", "otlp_http_port", "otlp_grpc_port"])
 def test_start_names_the_setting_and_binds_nothing_when_a_port_is_taken(setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
         port, free_port = taken.getsockname()[1], free.getsockname()[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import Histogram
 
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
-from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
+from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
 from spanlake.server.ports import Queries, SpanMeter, TagSource, TraceFilterer, TraceReader, TraceSearcher
@@ -46,9 +46,9 @@ class TimedSearcher:
     searcher: TraceSearcher
     seconds: Histogram
 
-    def search(self, tenant: str, query: SearchQuery, stop: Stop) -> SearchAnswer:
+    def search(self, tenant: str, query: SearchQuery, stop: Stop, progress: SearchProgress | None = None) -> SearchAnswer:
         with self.seconds.labels("search").time():
-            return self.searcher.search(tenant, query, stop)
+            return self.searcher.search(tenant, query, stop, progress)
 
     def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> str:
         with self.seconds.labels("explain").time():

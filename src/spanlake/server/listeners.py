@@ -1,8 +1,10 @@
-"""The three listeners of a server, started and stopped together: the query API, OTLP over HTTP and OTLP over gRPC.
+"""The listeners of a server, started and stopped together: the query API (HTTP and gRPC on one port, and gRPC on one of its own), OTLP
+over HTTP and OTLP over gRPC.
 
-Both HTTP applications run in uvicorn on one event loop, which belongs to the caller; blocking work runs on two pools of threads per
-kind. What the listeners do not bound: gRPC connections (only streams per connection), and the memory of messages that gRPC itself
-receives for the calls that have a thread, which is at most `receive_threads` times `request_bytes_max`.
+All but the last run on one event loop, which belongs to the caller: both HTTP applications in uvicorn, and the gRPC server of queries, to
+which `transport/front` pipes connections. What the listeners do not bound: connections of OTLP over gRPC (only streams per connection),
+and the memory of messages that gRPC itself receives for the calls that have a thread, which is at most `receive_threads` times
+`request_bytes_max`.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -39,8 +42,11 @@ from spanlake.server.routes.search import search_routes
 from spanlake.server.routes.status import overview_routes, status_routes
 from spanlake.server.routes.tags import tag_routes
 from spanlake.server.routes.trace import trace_routes
+from spanlake.server.streaming.methods import streaming_methods
+from spanlake.server.streaming.service import StreamingEdge, StreamingServer
 from spanlake.server.transport.budget import ByteBudget
 from spanlake.server.transport.connection import ConnectionLimits, bounded_protocol
+from spanlake.server.transport.front import PipeListener, shared_protocol
 from spanlake.server.transport.sockets import bind
 from spanlake.server.work_pool import WorkPool
 
@@ -55,6 +61,7 @@ class Ports:
     http: int
     otlp_grpc: int
     otlp_http: int
+    grpc: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,33 +105,43 @@ class Listeners:
             *(metrics_routes(query_edge, core.queries.meter, metrics_limits) if core.queries.meter else ()),
         ]
         self._query_app = query_app([*routes, *overview_routes(core.health, routes)], access, server.http_api_prefix)
-        self._grpc = OtlpGrpcServer(ExportEdge(core.receiver, grpc_pool, server, metrics, access))
-        self._http: list[HttpListener] = []
+        self._otlp_grpc = OtlpGrpcServer(ExportEdge(core.receiver, grpc_pool, server, metrics, access))
+        methods = streaming_methods(core.queries, limits, metrics_limits)
+        self._streaming = StreamingServer(StreamingEdge(query_edge, methods), server)
+        self._listeners: list[HttpListener | PipeListener] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> Ports:
         """Bind everything, then serve. ConfigError if a port cannot be bound, and then nothing is left bound."""
         settings = self._settings
-        with ExitStack() as undo:
-            sockets = {
-                name: undo.enter_context(bind(settings.host, port, name))
-                for name, port in (("http_port", settings.http_port), ("otlp_http_port", settings.otlp_http_port))
-            }
-            grpc_port = self._grpc.start()
+        chosen = {"http": settings.http_port, "otlp_http": settings.otlp_http_port, "grpc": settings.grpc_port}
+        async with AsyncExitStack() as undo:
+            sockets = {name: undo.enter_context(bind(settings.host, port, f"{name}_port")) for name, port in chosen.items()}
+            pipes = await self._streaming.start()
+            undo.push_async_callback(self._streaming.stop, 0)
+            otlp_grpc_port = self._otlp_grpc.start()
             undo.pop_all()
-        for app, name in ((self._query_app, "http_port"), (self._otlp_http_app, "otlp_http_port")):
-            listener = HttpListener(app, sockets[name], settings)
+        ports = {name: bound.getsockname()[1] for name, bound in sockets.items()}
+        http = bounded_protocol(_connection_limits(settings))
+        listeners: dict[str, HttpListener | PipeListener] = {
+            "http": HttpListener(self._query_app, shared_protocol(http, pipes), sockets["http"], settings),
+            "otlp_http": HttpListener(self._otlp_http_app, http, sockets["otlp_http"], settings),
+            "grpc": PipeListener(sockets["grpc"], pipes, connections_max=settings.connections_max, drain_seconds=settings.drain_seconds),
+        }
+        for name, listener in listeners.items():
             await listener.start()
-            self._http.append(listener)
-            self._metrics.watch_connections(name.removesuffix("_port"), listener.count_connections)
+            self._listeners.append(listener)
+            self._metrics.watch_connections(name, listener.count_connections)
         self._sweeper = asyncio.create_task(self._sweep())
-        return Ports(http=sockets["http_port"].getsockname()[1], otlp_grpc=grpc_port, otlp_http=sockets["otlp_http_port"].getsockname()[1])
+        return Ports(**ports, otlp_grpc=otlp_grpc_port)
 
     async def stop(self) -> None:
         """Take nothing new, finish what is in flight within `drain_seconds`, drop the rest."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await asyncio.gather(self._grpc.stop(self._settings.drain_seconds), *(listener.stop() for listener in self._http))
+        drain_seconds = self._settings.drain_seconds
+        grpc_servers = (self._otlp_grpc.stop(drain_seconds), self._streaming.stop(drain_seconds))
+        await asyncio.gather(*grpc_servers, *(listener.stop() for listener in self._listeners))
         self._queries.close()
         for pool in self._push_pools:
             pool.close()
@@ -132,7 +149,7 @@ class Listeners:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self._grpc.slow_calls.sweep()
+            self._otlp_grpc.slow_calls.sweep()
 
 
 def turn_limits(server: ServerSettings, concurrency_of: Callable[[str], int] = lambda _tenant: 0) -> TurnLimits:
@@ -169,14 +186,17 @@ def serve_until_signal(listeners: Listeners, on_ready: Callable[[Ports], None]) 
     asyncio.run(serve())
 
 
+def _connection_limits(settings: ServerSettings) -> ConnectionLimits:
+    return ConnectionLimits(settings.connections_max, settings.header_bytes_max, settings.header_seconds, settings.stall_seconds)
+
+
 class HttpListener:
     """One uvicorn server on a bound socket, which it owns."""
 
-    def __init__(self, app: Starlette, bound: socket.socket, settings: ServerSettings) -> None:
-        limits = ConnectionLimits(settings.connections_max, settings.header_bytes_max, settings.header_seconds, settings.stall_seconds)
+    def __init__(self, app: Starlette, protocol: Any, bound: socket.socket, settings: ServerSettings) -> None:
         config = uvicorn.Config(
             app,
-            http=bounded_protocol(limits),
+            http=protocol,
             ws="none",
             lifespan="off",
             interface="asgi3",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from spanlake.model.ingest import Accepted
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
-from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
+from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
 
@@ -44,7 +44,7 @@ class TraceFilterer(Protocol):
 class TraceSearcher(Protocol):
     """Search over live and stored spans. Thread-safe and blocking."""
 
-    def search(self, tenant: str, query: SearchQuery, stop: Stop) -> SearchAnswer:
+    def search(self, tenant: str, query: SearchQuery, stop: Stop, progress: SearchProgress | None = None) -> SearchAnswer:
         """Raises QueryError or InvalidInput for a bad query, TooLarge for too large an answer, and what `stop` raises."""
         ...
 

@@ -21,6 +21,7 @@ NAMED_OPTIONS = (
     ("--data", "DIR_OR_URL", "data"),
     ("--host", "ADDRESS", "server.host"),
     ("--http-port", "PORT", "server.http_port"),
+    ("--grpc-port", "PORT", "server.grpc_port"),
     ("--otlp-grpc-port", "PORT", "server.otlp_grpc_port"),
     ("--otlp-http-port", "PORT", "server.otlp_http_port"),
 )

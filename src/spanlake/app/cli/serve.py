@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"  send spans   OTLP/gRPC  {host}:{ports.otlp_grpc}", flush=True)
         print(f"               OTLP/HTTP  http://{host}:{ports.otlp_http}/v1/traces", flush=True)
         print(f"  ask          curl http://{host}:{ports.http}/api/traces/<trace id>   or   spanlake trace <trace id>", flush=True)
+        print(f"               gRPC (tempopb.StreamingQuerier)  {host}:{ports.grpc}  and  {host}:{ports.http}", flush=True)
         print(f"  look         http://{host}:{ports.http}/ready  /metrics  /status/config", flush=True)
         system.start()
 

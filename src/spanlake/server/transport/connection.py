@@ -64,10 +64,18 @@ class BoundedConnection(HttpToolsProtocol):
         self._header_timer = self.loop.call_later(self.limits.header_seconds, self._headers_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_timers()
+        super().connection_lost(exc)
+
+    def release(self) -> None:
+        """Forget the connection without closing it: it turned out to be none of HTTP's."""
+        self._cancel_timers()
+        self.connections.discard(self)
+
+    def _cancel_timers(self) -> None:
         for timer in (self._header_timer, self._rest_timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
-        super().connection_lost(exc)
 
     # --- the headers
 

@@ -1,0 +1,1 @@
+"""`tempopb.StreamingQuerier` over gRPC: the queries of the HTTP API as streams of messages. Wire-contract section 2."""
