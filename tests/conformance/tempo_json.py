@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-UINT64 = ("startTimeUnixNano", "durationNanos", "inspectedBytes", "totalBlockBytes", "inspectedSpans")
+from naive_series import Labels
+from series_answers import ShownExemplar
+
+UINT64 = ("startTimeUnixNano", "durationNanos", "inspectedBytes", "totalBlockBytes", "inspectedSpans", "timestampMs")
+TEXTS = ("traceID", "rootServiceName", "rootTraceName", "spanID", "name", "status", "message")
 FIELDS: dict[str, frozenset[str]] = {
     "search": frozenset({"traces", "metrics"}),
     "trace": frozenset(
@@ -19,6 +23,12 @@ FIELDS: dict[str, frozenset[str]] = {
     "service": frozenset({"spanCount", "errorCount"}),
     "names_v2": frozenset({"scopes", "metrics"}),
     "values_v2": frozenset({"tagValues", "metrics"}),
+    "query_range": frozenset({"series", "metrics", "status", "message"}),
+    "range_series": frozenset({"labels", "samples", "exemplars"}),
+    "sample": frozenset({"timestampMs", "value"}),
+    "exemplar": frozenset({"labels", "value", "timestampMs"}),
+    "query_instant": frozenset({"series", "metrics", "status", "message"}),
+    "instant_series": frozenset({"labels", "value"}),
 }
 
 
@@ -26,7 +36,7 @@ def strict(kind: str, document: dict[str, Any]) -> dict[str, Any]:
     """The document, if it has no other fields than it may have and 64-bit integers are strings."""
     assert document.keys() <= FIELDS[kind], f"{kind} has unknown fields {document.keys() - FIELDS[kind]}"
     for name, value in document.items():
-        assert isinstance(value, str) == (name in UINT64) or name in ("traceID", "rootServiceName", "rootTraceName", "spanID", "name"), name
+        assert isinstance(value, str) == (name in UINT64) or name in TEXTS, name
     return document
 
 
@@ -92,3 +102,37 @@ def read_tag_names(body: bytes) -> dict[str, list[str]]:
 def read_tag_values(body: bytes) -> list[list[str]]:
     document = strict("values_v2", json.loads(body))
     return sorted([one["type"], one["value"]] for one in document["tagValues"])
+
+
+def read_query_range(body: bytes) -> tuple[dict[Labels, dict[int, float]], tuple[ShownExemplar, ...]]:
+    """Labels → time in ns → value, and all exemplars. What is zero is left out of the JSON."""
+    document = strict("query_range", json.loads(body))
+    strict("metrics", document["metrics"])
+    series, exemplars = {}, []
+    for one in document.get("series", []):
+        strict("range_series", one)
+        samples = [strict("sample", sample) for sample in one["samples"]]
+        series[_labels(one)] = {int(sample["timestampMs"]) * 1_000_000: _number(sample) for sample in samples}
+        for found in one.get("exemplars", []):
+            strict("exemplar", found)
+            trace_id = str(dict(_labels(found))["trace:id"][1])
+            exemplars.append(ShownExemplar(int(trace_id, 16), int(found["timestampMs"]), _number(found)))
+    assert len(series) == len(document.get("series", []))
+    return series, tuple(exemplars)
+
+
+def read_query_instant(body: bytes) -> dict[Labels, float]:
+    """Labels → value."""
+    document = strict("query_instant", json.loads(body))
+    strict("metrics", document["metrics"])
+    return {_labels(strict("instant_series", one)): _number(one) for one in document.get("series", [])}
+
+
+def _labels(holder: dict[str, Any]) -> Labels:
+    pairs = [(one["key"], _value(one["value"])) for one in holder["labels"]]
+    return tuple((key, (kind, content)) for key, (kind, content) in pairs)
+
+
+def _number(holder: dict[str, Any]) -> float:
+    """Infinities are strings."""
+    return float(holder.get("value", 0.0))

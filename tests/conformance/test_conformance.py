@@ -1,4 +1,4 @@
-"""Every search, tags and values case of the public corpus, through a real pipeline, wherever its spans are stored."""
+"""Every case of the public corpus, through a real pipeline, wherever its spans are stored."""
 
 from __future__ import annotations
 
@@ -10,19 +10,25 @@ from typing import Any
 
 import pytest
 from answers import differences
-from tempo_json import read_search, read_tag_names, read_tag_values
+from meter_answers import ANY_RANGE
+from naive_series import Labels
+from series_answers import EXACT, SKETCHED, series_differences
+from tempo_json import read_query_instant, read_query_range, read_search, read_tag_names, read_tag_values
 
 from node import NOW_NS, TENANT, Node
 from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.model.errors import InvalidInput, QueryError
+from spanlake.model.metrics import InstantQuery, RangeQuery
 from spanlake.model.queries import SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.settings import BlockSettings, QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange
 from spanlake.query.executors.threads import ThreadExecutor
+from spanlake.query.metrics import Meter
 from spanlake.query.search import Searcher
 from spanlake.query.sources import TenantSources
 from spanlake.query.tags import TagReader
+from spanlake.wire.metrics_json import encode_query_instant, encode_query_range
 from spanlake.wire.otlp_json import decode_request
 from spanlake.wire.search_json import encode_search, encode_tag_names_v2, encode_tag_values_v2
 
@@ -30,6 +36,8 @@ CORPUS = Path(__file__).parent
 CASES = [json.loads(line) for line in (CORPUS / "cases.jsonl").read_text().splitlines()]
 BASE_NS = NOW_NS - 180_000_000_000
 WINDOW = TimeRange(BASE_NS - 60_000_000_000, BASE_NS + 120_000_000_000 + 1)
+ASKED = TimeRange(BASE_NS - 60_000_000_000, BASE_NS + 120_000_000_000)
+STEP_NS = 10_000_000_000
 TIMES = ("startTimeUnixNano", "endTimeUnixNano", "timeUnixNano")
 
 
@@ -89,6 +97,7 @@ class Asked:
         self.node = node
         self.searcher = Searcher(sources, QuerySettings())
         self.tags = TagReader(sources, QuerySettings())
+        self.meter = Meter(sources, ANY_RANGE)
 
     def search(self, text: str) -> dict[str, Any]:
         answer = self.searcher.search(TENANT, SearchQuery(text, WINDOW, limit=5000, spss=100), Stop(60))
@@ -102,6 +111,13 @@ class Asked:
         answer = self.tags.values(TENANT, TagValuesQuery(tag, wanted, WINDOW), Stop(60))
         return read_tag_values(encode_tag_values_v2(answer))
 
+    def metrics(self, case: dict[str, Any]) -> dict[Labels, dict[int, float]]:
+        if case["kind"] == "range":
+            answer = self.meter.query_range(TENANT, RangeQuery(case["q"], ASKED, STEP_NS), Stop(60))
+            return read_query_range(encode_query_range(answer))[0]
+        answer = self.meter.query_instant(TENANT, InstantQuery(case["q"], ASKED), Stop(60))
+        return {labels: {ASKED.end_ns: number} for labels, number in read_query_instant(encode_query_instant(answer)).items()}
+
 
 @pytest.fixture(scope="module", params=STORAGES, ids=lambda store: store.__name__)
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
@@ -113,8 +129,8 @@ def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         executor.close()
 
 
-def cases(kind: str) -> list[Any]:
-    return [pytest.param(case, id=case["q"]) for case in CASES if case["kind"] == kind]
+def cases(*kinds: str) -> list[Any]:
+    return [pytest.param(case, id=f"{case['kind']} {case['q']}") for case in CASES if case["kind"] in kinds]
 
 
 @pytest.mark.parametrize("case", cases("search"))
@@ -135,3 +151,25 @@ def test_tag_names_are_those_of_the_corpus(asked: Asked, case: dict[str, Any]) -
 @pytest.mark.parametrize("case", cases("values"))
 def test_tag_values_are_those_of_the_corpus(asked: Asked, case: dict[str, Any]) -> None:
     assert asked.values(case["q"]) == sorted(case["answer"])
+
+
+def expected_series(case: dict[str, Any]) -> dict[Labels, dict[int, float]]:
+    """The answer of a metrics case: labels → time in ns → value."""
+    last_ms = (ASKED.end_ns - BASE_NS) // 1_000_000
+    points = {text: written if case["kind"] == "range" else [(last_ms, written)] for text, written in case["answer"].items()}
+    return {
+        tuple((key, (kind, content)) for key, (kind, content) in json.loads(text)): {
+            BASE_NS + at_ms * 1_000_000: number for at_ms, number in pairs
+        }
+        for text, pairs in points.items()
+    }
+
+
+@pytest.mark.parametrize("case", cases("range", "instant"))
+def test_metrics_are_those_of_the_corpus(asked: Asked, case: dict[str, Any]) -> None:
+    if case["status"] != 200:
+        with pytest.raises((QueryError, InvalidInput)):
+            asked.metrics(case)
+        return
+    tolerance = SKETCHED if "quantile" in case["q"] else EXACT
+    assert not series_differences(expected_series(case), asked.metrics(case), tolerance=tolerance, in_order=False)

@@ -42,12 +42,17 @@ class SpansInMemory:
         return answer_of(finish(merge([partial]), EVERY).traces)
 
 
+def sources_of(node: Node, executor: Executor | None = None) -> TenantSources:
+    """What queries over a node read from."""
+    caches = ScanCaches(node.store, node.footers, bytes_max=1 << 24)
+    return TenantSources(caches, node.pipeline.view, node.tenants.refresh, executor or InlineExecutor())
+
+
 class NodeSearches:
     """Searches as the server makes them, over the live spans and blocks of a node."""
 
     def __init__(self, node: Node, executor: Executor | None = None) -> None:
-        caches = ScanCaches(node.store, node.footers, bytes_max=1 << 24)
-        sources = TenantSources(caches, node.pipeline.view, node.tenants.refresh, executor or InlineExecutor())
+        sources = sources_of(node, executor)
         self._searcher = Searcher(sources, QuerySettings())
         self._tags = TagReader(sources, QuerySettings())
 

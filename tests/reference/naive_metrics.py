@@ -13,8 +13,9 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
-from naive import Spanset, float_sum, run_pipeline
+from naive import Spanset, run_pipeline
 from naive_compare import compare_series
 from naive_fields import value_for
 from naive_series import Labels, Table, arithmetic, identity, second_stage
@@ -42,6 +43,9 @@ from spanlake.traceql.vocabulary import ValueType
 
 SECOND_NS = 10**9
 Answer = dict[Labels, dict[int, float]]
+Number = Fraction | float
+"""Exact, or one of the infinities."""
+Weighted = tuple[Number, Fraction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +102,10 @@ def _extrapolates(query: Query) -> bool:
 _THRESHOLD = re.compile(r"(?:^|,)\s*ot=(?:[^,]*;)?th:(?P<digits>[0-9a-f]{1,14})(?:;|,|$)")
 
 
-def weight_of(span: Span) -> float:
+def weight_of(span: Span) -> Fraction:
     """How many spans this one stands for: OpenTelemetry's rejection threshold says the share of traces that were dropped."""
     found = _THRESHOLD.search(span.trace_state)
-    return 1.0 if found is None else 16**14 / (16**14 - int(found["digits"].ljust(14, "0"), 16))
+    return Fraction(1) if found is None else Fraction(16**14, 16**14 - int(found["digits"].ljust(14, "0"), 16))
 
 
 @dataclass(slots=True)
@@ -109,8 +113,8 @@ class Group:
     """What one series has seen, per bucket: weights of spans, and (value, weight) of spans with a number."""
 
     labels: Labels
-    weights: dict[int, list[float]] = field(default_factory=dict)
-    numbers: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    weights: dict[int, list[Fraction]] = field(default_factory=dict)
+    numbers: dict[int, list[Weighted]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ class Run:
         for trace, span, index in found:
             labels = labels_of(function.by, trace, span) if function.by else _name(function)
             group = groups.setdefault(identity(labels) if function.by else "", Group(labels))
-            weight = weight_of(span) if self.is_weighted else 1.0
+            weight = weight_of(span) if self.is_weighted else Fraction(1)
             group.weights.setdefault(index, []).append(weight)
             number = None if isinstance(function, CountOverTime) else number_of(function.argument, trace, span)
             if number is not None:
@@ -165,7 +169,7 @@ class Run:
         match function:
             case CountOverTime():
                 seconds = self.buckets.step_ns / SECOND_NS if function.function is SpanCounter.RATE else 1.0
-                counts = {index: float_sum(weights) / seconds for index, weights in group.weights.items()}
+                counts = {index: float(sum(weights)) / seconds for index, weights in group.weights.items()}
                 yield group.labels, self._filled(counts)
             case FieldOverTime(FieldFunction.HISTOGRAM_OVER_TIME):
                 yield from self._histogram(function.argument, group)
@@ -183,14 +187,14 @@ class Run:
         return {index: points.get(index, 0.0) for index in range(self.buckets.count)}
 
     def _histogram(self, argument: FieldReference, group: Group) -> Iterator[tuple[Labels, dict[int, float]]]:
-        counted: dict[float, dict[int, list[float]]] = {}
+        counted: dict[float, dict[int, list[Fraction]]] = {}
         for index, numbers in group.numbers.items():
             for number, weight in numbers:
                 bound = bucket_bound(argument, number)
                 if bound is not None:
                     counted.setdefault(bound, {}).setdefault(index, []).append(weight)
         for bound, weights in counted.items():
-            points = {index: float_sum(some) for index, some in weights.items()}
+            points = {index: float(sum(some)) for index, some in weights.items()}
             yield (*group.labels, ("__bucket", ("double", bound))), self._filled(points)
 
 
@@ -217,55 +221,67 @@ def labels_of(by: tuple[FieldReference, ...], trace: Trace, span: Span) -> Label
 # ---- numbers ----
 
 
-def number_of(argument: FieldReference, trace: Trace, span: Span) -> float | None:
-    """The number of a span: durations in ns (they become seconds at the end), NaN and everything else are none."""
+def number_of(argument: FieldReference, trace: Trace, span: Span) -> Number | None:
+    """The number of a span, durations in seconds; NaN and everything else are none."""
     value = value_for(argument, trace, span)
     if value is None or value.type not in NUMERIC or math.isnan(value.content):
         return None
-    return value.content / SECOND_NS if value.type == "duration" else float(value.content)
+    if math.isinf(value.content):
+        return float(value.content)
+    return Fraction(value.content) / (SECOND_NS if value.type == "duration" else 1)
 
 
-def reduce_numbers(function: FieldFunction, numbers: list[tuple[float, float]]) -> float:
+def reduce_numbers(function: FieldFunction, numbers: list[Weighted]) -> float:
     """The point of one bucket, NaN if it has none (infinities of both signs)."""
     match function:
         case FieldFunction.MIN_OVER_TIME:
-            return min(number for number, _ in numbers)
+            return float(min(number for number, _ in numbers))
         case FieldFunction.MAX_OVER_TIME:
-            return max(number for number, _ in numbers)
+            return float(max(number for number, _ in numbers))
         case FieldFunction.SUM_OVER_TIME:
-            return float_sum([number * weight for number, weight in numbers])
+            return rounded(_total(numbers))
         case FieldFunction.AVG_OVER_TIME:
-            return float_sum([number * weight for number, weight in numbers]) / float_sum([weight for _, weight in numbers])
+            return rounded(_total(numbers) / sum(weight for _, weight in numbers))
         case _:
             raise AssertionError(function)
 
 
-def quantile(p: float, numbers: list[tuple[float, float]]) -> float:
+def _total(numbers: list[Weighted]) -> Number:
+    infinite = [number for number, _ in numbers if isinstance(number, float)]
+    return sum(infinite) if infinite else sum((number * weight for number, weight in numbers), Fraction())
+
+
+def rounded(number: Number) -> float:
+    """The nearest float."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def quantile(p: float, numbers: list[Weighted]) -> float:
     """The smallest number such that at least ceil(p n) numbers, and at least one, are not greater."""
     ranked = sorted(numbers)
-    needed, seen = max(1.0, math.ceil(p * float_sum([weight for _, weight in ranked]))), 0.0
+    needed, seen = max(1, math.ceil(p * float(sum(weight for _, weight in ranked)))), Fraction()
     for number, weight in ranked:
         seen += weight
         if seen >= needed:
-            return number
-    return ranked[-1][0]
+            return float(number)
+    return float(ranked[-1][0])
 
 
-def bucket_bound(argument: FieldReference, number: float) -> float | None:
+def bucket_bound(argument: FieldReference, number: Number) -> float | None:
     """The power of two, from 2 on, at or above the number; of durations in nanoseconds, said in seconds. None for zero and below.
 
     The decisions let small values fall into the first bucket, the corpus leaves zeros out; this does both.
     """
+    if number <= 0 or isinstance(number, float):
+        return math.inf if number > 0 else None
     unit = SECOND_NS if is_duration(argument) else 1
-    exact = number if unit == 1 else round(number * unit)
-    if exact <= 0:
-        return None
-    if math.isinf(exact):
-        return exact
     bound = 2
-    while bound < exact:
+    while bound < number * unit:
         bound *= 2
-    return bound / unit
+    return bound / unit if bound < 1 << 1024 else math.inf
 
 
 def is_duration(reference: FieldReference) -> bool:

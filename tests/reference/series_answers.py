@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from naive_series import Labels, identity
 
@@ -13,6 +14,21 @@ SKETCHED = 0.01
 NOTHING = 1e-12
 SHOWN_MAX = 6
 Answer = Mapping[Labels, Mapping[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownExemplar:
+    trace_id: int
+    time_ms: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesAnswer:
+    """What a query was answered: labels → time in ns → number. `exemplars` is None where whoever answers knows none."""
+
+    series: Mapping[Labels, Mapping[int, float]]
+    exemplars: tuple[ShownExemplar, ...] | None = None
 
 
 def series_differences(expected: Answer, actual: Answer, *, tolerance: float = EXACT, in_order: bool = True) -> list[str]:

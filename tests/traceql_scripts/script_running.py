@@ -10,7 +10,8 @@ from answers import equal
 from naive import Answer
 from naive_spans import Span
 from script_language import T0_NS, Case, Search, Section, TagValues, parse_script
-from script_series import Metrics, SeriesAnswer, series_problems
+from script_series import Metrics, series_problems
+from series_answers import SeriesAnswer
 
 from spanlake.model.errors import InvalidInput, QueryError
 from spanlake.traceql.durations import parse_duration

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from naive_series import Labels
-from series_answers import EXACT, NOTHING, SKETCHED, shown
+from series_answers import EXACT, NOTHING, SKETCHED, SeriesAnswer, shown
 
 from spanlake.traceql.durations import parse_duration
 
@@ -31,21 +31,6 @@ class ExpectedSeries:
 
     labels: Labels
     points: tuple[ExpectedPoint | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ShownExemplar:
-    trace_id: int
-    time_ms: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesAnswer:
-    """What a query was answered: labels → time in ns → number. `exemplars` is None where whoever answers knows none."""
-
-    series: Mapping[Labels, Mapping[int, float]]
-    exemplars: tuple[ShownExemplar, ...] | None = None
 
 
 @dataclass(slots=True)

@@ -6,17 +6,18 @@ Every set of spans is a tenant of one process, so that a state of storage is mad
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import pytest
 from engine_answers import NodeSearches
+from meter_answers import NodeMeter
 from naive import Answer
 from naive_otlp import payload_of_spans
 from naive_spans import Span
 from script_language import Section
 from script_running import all_sections, failures
-from script_series import Metrics, SeriesAnswer
+from series_answers import SeriesAnswer
 
 from node import Node
 from spanlake.model.settings import BlockSettings, CompactionSettings
@@ -105,38 +106,38 @@ PARAMETERS = [pytest.param(state, marks=() if state in FAST else pytest.mark.slo
 
 
 @pytest.fixture(scope="module", params=PARAMETERS)
-def searches(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeSearches]:
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NodeSearches, NodeMeter]]:
     store, blocks = STATES[request.param]
     root = tmp_path_factory.mktemp("scripts")
     with Node(root, blocks=blocks, compaction=KEEP) as node:
         store(node)
         if request.param != "replayed":
-            yield NodeSearches(node)
+            yield NodeSearches(node), NodeMeter(node)
     if request.param == "replayed":
         with Node(root, blocks=blocks, compaction=KEEP) as node:
             assert node.live(tenant_of(all_sections()[0]))
-            yield NodeSearches(node)
+            yield NodeSearches(node), NodeMeter(node)
 
 
 @dataclass(frozen=True, slots=True)
 class TenantAnswers:
     """The answers for one section."""
 
-    node: NodeSearches
+    searches: NodeSearches
+    meter: NodeMeter
     tenant: str
 
     def search(self, query: str, overlaps_ns: tuple[int, int] | None, limit: int) -> Answer:
-        return self.node.search(self.tenant, query, overlaps_ns, limit)
+        return self.searches.search(self.tenant, query, overlaps_ns, limit)
 
     def metrics(self, query: str, window_ns: tuple[int, int], step_ns: int, exemplars_max: int) -> SeriesAnswer:
-        raise NotImplementedError
+        return self.meter.ask(self.tenant, query, window_ns, step_ns, exemplars_max=exemplars_max)
 
     def tag_values(self, tag: str, filter_text: str) -> list[list[str]]:
-        return self.node.tag_values(self.tenant, tag, filter_text)
+        return self.searches.tag_values(self.tenant, tag, filter_text)
 
 
 @pytest.mark.parametrize("section", all_sections(), ids=[section.name for section in all_sections()])
-def test_script_holds_wherever_its_spans_are(section: Section, searches: NodeSearches) -> None:
-    known = replace(section, cases=[case for case in section.cases if not isinstance(case, Metrics)])
-    found = failures(known, TenantAnswers(searches, tenant_of(section)))
+def test_script_holds_wherever_its_spans_are(section: Section, asked: tuple[NodeSearches, NodeMeter]) -> None:
+    found = failures(section, TenantAnswers(*asked, tenant_of(section)))
     assert not found, "\n".join(found)

@@ -12,7 +12,7 @@ from naive_spans import Trace, traces_of
 from naive_tags import values
 from script_language import Section, parse_script
 from script_running import all_sections, failures
-from script_series import SeriesAnswer
+from series_answers import SeriesAnswer
 
 
 @dataclass(frozen=True, slots=True)
