@@ -6,13 +6,15 @@ memory is that of the answer and not of what was read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from spanlake.blocks.scan.tenant import overlaps
 from spanlake.engine import regex_problem
 from spanlake.engine.metrics import Bounds, Grid, Total, instant_grid, observe, range_grid
+from spanlake.engine.metrics.compare import ComparePartial, CompareTotal, observe_compare
 from spanlake.model.errors import InvalidInput
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
-from spanlake.model.scan import ScanRequest
+from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange
@@ -20,7 +22,12 @@ from spanlake.query.sources import TenantSources, View, Work, start_work
 from spanlake.traceql import check, parse
 from spanlake.traceql.durations import format_duration
 from spanlake.traceql.plan.metrics import MetricsPlan, finds_no_span, metrics_any_of, metrics_needs, metrics_trace_ids, plan_metrics
-from spanlake.traceql.plan.metrics.nodes import ComparePlan
+from spanlake.traceql.plan.metrics.compared import compared_fields
+from spanlake.traceql.plan.metrics.nodes import ComparePlan, LabelField
+from spanlake.traceql.plan.needs import expression_fields
+
+FIELDS_AT_ONCE = 48
+"""Attributes that compare() reads together: a batch with all of thousands would not fit into memory."""
 
 _NS_PER_SECOND = 1_000_000_000
 
@@ -81,15 +88,47 @@ class Meter:
 
 def _answer(view: View, plan: MetricsPlan, grid: Grid, bounds: Bounds, work: Work) -> MetricsAnswer:
     if isinstance(plan, ComparePlan):
-        raise InvalidInput("compare() is not served yet")
+        return _compared(view, plan, grid, bounds, work)
     total = Total(plan, grid, bounds)
     if not finds_no_span(plan):
-        request = ScanRequest(metrics_needs(plan), metrics_any_of(plan), grid.window(), metrics_trace_ids(plan))
+        request = _request(plan, grid)
         for unit in view.units:
             for part in view.map(unit, request, lambda batch: observe(plan, batch, grid, exemplars_max=bounds.exemplars_max), work):
                 total.add(part)
     series, is_cut = total.finish()
     return MetricsAnswer(series, view.inspected(work), _too_many(bounds.series_max) if is_cut else "")
+
+
+def _request(plan: MetricsPlan, grid: Grid) -> ScanRequest:
+    return ScanRequest(metrics_needs(plan), metrics_any_of(plan), grid.window(), metrics_trace_ids(plan))
+
+
+def _compared(view: View, plan: ComparePlan, grid: Grid, bounds: Bounds, work: Work) -> MetricsAnswer:
+    """compare() reads every attribute that spans of the range may have, some of them at a time."""
+    total = CompareTotal(plan, grid, bytes_max=bounds.bytes_max)
+    request = _request(plan, grid)
+    units = [] if finds_no_span(plan) else [unit for unit in view.units if overlaps(unit.place, grid.window())]
+    fields = compared_fields(key for unit in units for key in unit.place.keys(work.statistics))
+    for begin in range(0, len(fields), FIELDS_AT_ONCE):
+        some = fields[begin : begin + FIELDS_AT_ONCE]
+        reading = replace(request, fields=request.fields.union(*(expression_fields(label.operand) for label in some)))
+
+        def evaluate(batch: ScanBatch, some: list[LabelField] = some) -> ComparePartial:
+            return observe_compare(plan, batch, some, grid)
+
+        for unit in view.units if units else []:
+            for part in view.map(unit, reading, evaluate, work):
+                total.add(part)
+    series = total.finish()
+    problems = [] if total.is_exact else [_INEXACT]
+    problems += [_too_many(bounds.series_max)] if len(series) > bounds.series_max else []
+    return MetricsAnswer(series[: bounds.series_max], view.inspected(work), " ".join(problems))
+
+
+_INEXACT = (
+    "The spans have more different attribute values than fit into query.metrics_bytes_max: counts of compare() may be too low; "
+    "ask for a shorter time range."
+)
 
 
 def _too_many(series_max: int) -> str:

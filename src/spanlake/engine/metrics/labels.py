@@ -83,15 +83,21 @@ def codes_of(values: Values) -> Codes:
 
 
 def _text_codes(texts: Texts) -> Codes:
-    codes = np.add(texts.codes, 1, dtype=np.int64)
+    """By place in the dictionary; a string that is there more than once gets one number, if looking for it costs less than having two."""
+    dictionary = texts.dictionary
+    number_of = np.arange(1, len(dictionary) + 1)
+    if len(dictionary) * _CODES_PER_ROW <= len(texts.codes):
+        encoded = dictionary.dictionary_encode()
+        dictionary, number_of = encoded.dictionary, encoded.indices.to_numpy().astype(np.int64) + 1
+    codes = number_of.take(texts.codes, mode="clip")
     if not texts.valid.all():
         codes *= texts.valid
 
     def values(used: Rows) -> TypedColumn:
-        found = texts.dictionary.take(pa.array(np.maximum(used - 1, 0))).to_pylist()
+        found = dictionary.take(pa.array(np.maximum(used - 1, 0))).to_pylist()
         return [TypedValue(ResultType.STRING, text) if code else None for code, text in zip(used.tolist(), found, strict=True)]
 
-    return Codes(codes, len(texts.dictionary) + 1, values)
+    return Codes(codes, len(dictionary) + 1, values)
 
 
 def _integer_codes(numbers: Numbers) -> Codes | None:
