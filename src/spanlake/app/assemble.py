@@ -37,6 +37,7 @@ from spanlake.query.trace import TraceFinder
 from spanlake.query.trace_filter import FilteringFinder
 from spanlake.server.listeners import Core
 from spanlake.server.ports import BuildInfo, Queries
+from spanlake.server.transport.tls import load_tls
 
 _LOG = logging.getLogger(__name__)
 REFRESHED_EVERY_SECONDS = 0.5
@@ -58,6 +59,7 @@ class System:
         self._settings = settings
         self.limits = LimitsInForce(settings)
         credentials = read_credentials(Path(settings.access.file), os.environ) if settings.access.file else None
+        tls = load_tls(settings.tls)
         self.store = open_store(settings.data, settings.store)
         self.catalog = Catalog(self.store, settings.store)
         self.footers = FooterCache(self.store, bytes_max=settings.blocks.footer_cache_bytes)
@@ -79,7 +81,7 @@ class System:
         searcher, tags = Searcher(sources, settings.query), TagReader(sources, settings.query)
         queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder), Meter(sources, settings.query)), seconds)
         reader = TimedReader(finder, seconds)
-        self.core = Core(self.pipeline, reader, self, self.registry, queries, credentials=credentials, limits=self.limits)
+        self.core = Core(self.pipeline, reader, self, self.registry, queries, credentials=credentials, limits=self.limits, tls=tls)
         self._waiting_for = "starting"
         self._starter = threading.Thread(target=self._start, name="starter", daemon=True)
         self._refresher = threading.Thread(target=self._refresh, name="refresher", daemon=True)

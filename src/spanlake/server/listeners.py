@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -48,6 +48,7 @@ from spanlake.server.transport.budget import ByteBudget
 from spanlake.server.transport.connection import ConnectionLimits, bounded_protocol
 from spanlake.server.transport.front import PipeListener, shared_protocol
 from spanlake.server.transport.sockets import bind
+from spanlake.server.transport.tls import Handshakes, Tls, secured
 from spanlake.server.work_pool import WorkPool
 
 SWEEP_SECONDS = 1.0
@@ -75,6 +76,7 @@ class Core:
     queries: Queries
     credentials: Sequence[Credential] | None = None  # None: everybody may do everything
     limits: LimitsSource = NO_LIMITS
+    tls: Tls | None = None  # None: everything in the clear
 
 
 class Listeners:
@@ -82,6 +84,7 @@ class Listeners:
 
     def __init__(self, core: Core, server: ServerSettings, query: QuerySettings) -> None:
         self._settings = server
+        self._tls = core.tls
         concurrency = turn_limits(server, lambda tenant: core.limits.of(tenant).query_concurrency_max)
         self._queries = QueryQueue(concurrency, QueueMetrics(core.registry))
         self._push_pools = [
@@ -119,14 +122,22 @@ class Listeners:
             sockets = {name: undo.enter_context(bind(settings.host, port, f"{name}_port")) for name, port in chosen.items()}
             pipes = await self._streaming.start()
             undo.push_async_callback(self._streaming.stop, 0)
-            otlp_grpc_port = self._otlp_grpc.start()
+            otlp_grpc_port = self._otlp_grpc.start(self._tls)
             undo.pop_all()
         ports = {name: bound.getsockname()[1] for name, bound in sockets.items()}
         http = bounded_protocol(_connection_limits(settings))
         listeners: dict[str, HttpListener | PipeListener] = {
-            "http": HttpListener(self._query_app, shared_protocol(http, pipes), sockets["http"], settings),
-            "otlp_http": HttpListener(self._otlp_http_app, http, sockets["otlp_http"], settings),
-            "grpc": PipeListener(sockets["grpc"], pipes, connections_max=settings.connections_max, drain_seconds=settings.drain_seconds),
+            "http": HttpListener(
+                self._query_app, self._behind_tls(shared_protocol(http, pipes), "http_and_grpc"), sockets["http"], settings
+            ),
+            "otlp_http": HttpListener(self._otlp_http_app, self._behind_tls(http, "http"), sockets["otlp_http"], settings),
+            "grpc": PipeListener(
+                sockets["grpc"],
+                pipes,
+                connections_max=settings.connections_max,
+                drain_seconds=settings.drain_seconds,
+                wrapped=lambda pipe: self._behind_tls(pipe, "grpc"),
+            ),
         }
         for name, listener in listeners.items():
             await listener.start()
@@ -134,6 +145,13 @@ class Listeners:
             self._metrics.watch_connections(name, listener.count_connections)
         self._sweeper = asyncio.create_task(self._sweep())
         return Ports(**ports, otlp_grpc=otlp_grpc_port)
+
+    def _behind_tls(self, protocol: Callable[..., Any], offered: Literal["http", "http_and_grpc", "grpc"]) -> Callable[..., Any]:
+        """The protocol, encrypted if there is a certificate."""
+        if self._tls is None:
+            return protocol
+        settings = self._settings
+        return secured(protocol, Handshakes(getattr(self._tls, offered), settings.header_seconds, settings.connections_max))
 
     async def stop(self) -> None:
         """Take nothing new, finish what is in flight within `drain_seconds`, drop the rest."""

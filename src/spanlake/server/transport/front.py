@@ -207,19 +207,28 @@ class ClientEnd(PipeEnd):
 
 
 class PipeListener:
-    """A port for gRPC alone: every connection on a bound socket, which it owns, is piped."""
+    """A port for gRPC alone: every connection on a bound socket, which it owns, is piped. `wrapped` puts a protocol behind TLS."""
 
-    def __init__(self, bound: socket.socket, pipes: Pipes, *, connections_max: int, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        bound: socket.socket,
+        pipes: Pipes,
+        *,
+        connections_max: int,
+        drain_seconds: float,
+        wrapped: Callable[[Callable[[], asyncio.Protocol]], Callable[[], asyncio.Protocol]] = lambda protocol: protocol,
+    ) -> None:
         self._socket = bound
         self._pipes = pipes
         self._connections_max = connections_max
         self._drain_seconds = drain_seconds
+        self._wrapped = wrapped
         self._connections: set[Any] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Accept connections."""
-        self._server = await asyncio.get_running_loop().create_server(self._protocol, sock=self._socket)
+        self._server = await asyncio.get_running_loop().create_server(self._wrapped(self._protocol), sock=self._socket)
 
     def count_connections(self) -> int:
         """Open connections, idle ones included."""
