@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from spanlake.model.errors import InvalidInput
+from spanlake.model.errors import InvalidInput, QueryError
 from spanlake.model.metrics import InstantQuery, RangeQuery
 from spanlake.model.trace import TimeRange
 from spanlake.server.parameters.basic import NS_PER_SECOND, parse_integer, parse_time_ns
+from spanlake.traceql import parse
 from spanlake.traceql.durations import format_duration, parse_duration
 
 EXEMPLARS_MAX = 100
@@ -108,3 +109,17 @@ def _count(parameters: Mapping[str, str], name: str) -> int:
     if not 0 <= count <= COUNT_MAX:
         raise InvalidInput(f"invalid {name}: must be between 0 and {COUNT_MAX}, received {count}")
     return count
+
+
+def bad_range_query(text: str, error: QueryError) -> InvalidInput:
+    """What is said of a query that is no good. One that does not even parse is described in other words, as Tempo does."""
+    try:
+        parse(text)
+    except QueryError:
+        return InvalidInput(str(error))
+    return bad_instant_query(error)
+
+
+def bad_instant_query(error: QueryError) -> InvalidInput:
+    """The same for a query at an instant."""
+    return InvalidInput(f"compiling query: {error}")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.routing import Route
 
-from spanlake.model.errors import InvalidInput, QueryError
+from spanlake.model.errors import QueryError
 from spanlake.model.stop import Stop
 from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
-from spanlake.server.parameters.metrics import MetricsLimits, parse_instant_query, parse_range_query
+from spanlake.server.parameters.metrics import MetricsLimits, bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
 from spanlake.server.ports import SpanMeter
-from spanlake.traceql import parse
 from spanlake.wire.metrics_json import encode_query_instant, encode_query_range
 
 
@@ -25,7 +24,7 @@ def metrics_routes(edge: QueryEdge, meter: SpanMeter, limits: MetricsLimits) -> 
         try:
             found = meter.query_range(tenant(request), query, stop)
         except QueryError as error:
-            raise InvalidInput(str(error) if _is_unreadable(query.text) else f"compiling query: {error}") from None
+            raise bad_range_query(query.text, error) from None
         return Answer(encode_query_range(found), JSON)
 
     def query_instant(request: Request, stop: Stop) -> Answer:
@@ -33,19 +32,10 @@ def metrics_routes(edge: QueryEdge, meter: SpanMeter, limits: MetricsLimits) -> 
         try:
             found = meter.query_instant(tenant(request), query, stop)
         except QueryError as error:
-            raise InvalidInput(f"compiling query: {error}") from None
+            raise bad_instant_query(error) from None
         return Answer(encode_query_instant(found), JSON)
 
     return [
         Route("/api/metrics/query_range", stoppable_endpoint(edge, query_range)),
         Route("/api/metrics/query", stoppable_endpoint(edge, query_instant)),
     ]
-
-
-def _is_unreadable(text: str) -> bool:
-    """Whether the query does not even parse; Tempo says so in other words."""
-    try:
-        parse(text)
-    except QueryError:
-        return True
-    return False

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from spanlake.model.errors import InvalidInput, QueryError, TooLarge
 from spanlake.model.queries import SearchAnswer, SearchProgress
 from spanlake.model.stop import Stop
-from spanlake.server.parameters.metrics import MetricsLimits, parse_instant_query, parse_range_query
+from spanlake.server.parameters.metrics import MetricsLimits, bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
 from spanlake.server.parameters.search import RangeLimits, parse_search, parse_tag_names, parse_tag_values
 from spanlake.server.ports import Queries, SpanMeter, TagSource, TraceSearcher
 from spanlake.server.streaming.packets import packets
@@ -141,7 +141,7 @@ def metrics_methods(meter: SpanMeter, limits: MetricsLimits) -> dict[str, Method
         try:
             answer = meter.query_range(call.tenant, query, call.stop)
         except QueryError as error:
-            raise InvalidInput(f"compiling query: {error}") from None
+            raise bad_range_query(query.text, error) from None
         _send_packets(call, encode_query_range_response(answer))
 
     def query_instant(call: Call) -> None:
@@ -149,7 +149,7 @@ def metrics_methods(meter: SpanMeter, limits: MetricsLimits) -> dict[str, Method
         try:
             answer = meter.query_instant(call.tenant, query, call.stop)
         except QueryError as error:
-            raise InvalidInput(f"compiling query: {error}") from None
+            raise bad_instant_query(error) from None
         message = encode_query_instant_response(answer)
         if len(message) > INSTANT_BYTES_MAX:
             series, size = len(answer.series), len(message)

@@ -8,6 +8,7 @@ handshake, how often clients may ping, how long a client may take to read a mess
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from spanlake.wire.rpc_status import encode_status
 SERVICE = "/tempopb.StreamingQuerier/"
 STREAMS_PER_CONNECTION_MAX = 256
 REQUEST_BYTES_MAX = 1 << 20
+SOCKET_PATH_BYTES_MAX = 85
+"""Systems accept 103 at least; the names of pipes are longer by their number."""
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -56,6 +59,9 @@ class StreamingServer:
         """Serve; what pipes connections to it. ConfigError if there can be no socket."""
         self._directory = tempfile.TemporaryDirectory(prefix="spanlake-")
         path = str(Path(self._directory.name) / "grpc")
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
+            self._directory.cleanup()
+            raise ConfigError(f"the path of the socket {path} is too long; TMPDIR names the directory for it, choose a shorter one")
         settings = self._settings
         pipes = Pipes(path, stall_seconds=settings.stall_seconds)
         calls_max = settings.query_threads + settings.query_queue_max
