@@ -116,6 +116,27 @@ def test_a_scan_gives_the_same_wherever_spans_are(tmp_path: Path, store: Storage
     assert not found
 
 
+@pytest.mark.parametrize("rows_min", [1, 20])
+@pytest.mark.parametrize("seed", range(6))
+def test_live_spans_are_the_same_when_they_were_looked_at_after_every_push(tmp_path: Path, rows_min: int, seed: int) -> None:
+    """Each look arranges what is new, and joins it with what was arranged before only now and then."""
+    pushes = pushes_of(seed, 14)
+    with Node(tmp_path / "node") as node:
+        caches = ScanCaches(node.store, node.footers, bytes_max=1 << 24, live_rows_min=rows_min)
+        earlier = node.view()
+        for number, payload in enumerate(pushes):
+            if number == 9:
+                node.cut()
+            node.pipeline.accept(TENANT, payload)
+            view = node.view()
+            looks = [view, earlier, view] if number != 9 else [view]
+            for look in looks:
+                found = differences(read_all(caches_of(node), look, EVERYTHING), read_all(caches, look, EVERYTHING))
+                assert not found, (number, found)
+            earlier = view
+    assert len(pushes) > 9
+
+
 @pytest.mark.parametrize("blocks", [SMALL_GROUPS, NO_COLUMNS], ids=["columns", "overflow"])
 @pytest.mark.parametrize("seed", range(3))
 def test_ill_shaped_traces_read_the_same_live_and_flushed(tmp_path: Path, blocks: BlockSettings, seed: int) -> None:

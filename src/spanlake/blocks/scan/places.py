@@ -342,4 +342,5 @@ class LivePlace:
         wanted[traces] = True
         part = self._spans.only(wanted)
         statistics.rows += len(part.batch)
-        return trim(part.batch)
+        in_order_of_arrival = np.argsort(part.arrangement.rows)
+        return trim(part.batch.take(in_order_of_arrival))

@@ -9,6 +9,7 @@ search for the newest traces can stop.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +25,11 @@ from spanlake.blocks.footers import FooterCache
 from spanlake.blocks.live import LiveView
 from spanlake.blocks.scan.cache import BoundedCache
 from spanlake.blocks.scan.layout import BlockLayout, LeafValues
+from spanlake.blocks.scan.live_runs import RUN_ROWS_MIN, LiveRuns
 from spanlake.blocks.scan.memory import MemoryScan, arranged
 from spanlake.blocks.scan.places import BlockPlace, LivePlace, Piece, Place
 from spanlake.blocks.scan.pruning import Pruner
-from spanlake.blocks.scan.trace_ids import Hashes, TraceIndex, is_among, read_trace_index, repeated_hashes
+from spanlake.blocks.scan.trace_ids import Hashes, Holdings, TraceIndex, holdings, is_among, read_trace_index
 from spanlake.model.scan import Predicate, ScanBatch, ScanRequest, ScanStatistics
 from spanlake.model.trace import TimeRange
 from spanlake.objectstore.store import ObjectStore
@@ -42,18 +44,21 @@ _LAYOUT_BYTES = 1 << 16
 class ScanCaches:
     """What scans remember of blocks and of the last view of each tenant. Thread-safe; one per process."""
 
-    def __init__(self, store: ObjectStore, footers: FooterCache, *, bytes_max: int) -> None:
+    def __init__(self, store: ObjectStore, footers: FooterCache, *, bytes_max: int, live_rows_min: int = RUN_ROWS_MIN) -> None:
+        """`live_rows_min`: as of `LiveRuns`."""
         self._store = store
         self._footers = footers
         self._layouts: BoundedCache[str, BlockLayout] = BoundedCache(bytes_max=bytes_max // 8)
         self._values: BoundedCache[tuple[str, str], LeafValues] = BoundedCache(bytes_max=bytes_max // 4)
         self._indexes: BoundedCache[str, TraceIndex] = BoundedCache(bytes_max=bytes_max // 2)
-        self._splits: BoundedCache[tuple[str, tuple[str, ...]], Hashes] = BoundedCache(bytes_max=bytes_max // 8)
-        self._live: dict[str, tuple[tuple[tuple[int, int], ...], LiveView, LivePlace]] = {}
+        self._holdings: BoundedCache[tuple[str, tuple[str, ...]], Holdings] = BoundedCache(bytes_max=bytes_max // 8)
+        self._live: dict[str, LiveRuns] = {}
+        self._live_rows_min = live_rows_min
+        self._lock = threading.Lock()
 
     @property
     def memory_bytes(self) -> int:
-        caches = (self._layouts, self._values, self._indexes, self._splits)
+        caches = (self._layouts, self._values, self._indexes, self._holdings)
         return sum(cache.memory_bytes for cache in caches)
 
     def block_places(self, table: TableSnapshot) -> list[BlockPlace]:
@@ -72,28 +77,20 @@ class ScanCaches:
 
         return self._indexes.get_or_make(layout.footer.key, read)
 
-    def live_place(self, view: LiveView) -> LivePlace | None:
-        """The live spans; arranged once per view, None without any."""
-        batches = [live.batch for live in view.rows]
-        if not batches:
-            return None
-        # The addresses cannot be reused while the view that they are of is kept here.
-        mark = tuple((batch.spans.ctypes.data, len(batch)) for batch in batches)
-        known = self._live.get(view.table.tenant)
-        if known is not None and known[0] == mark:
-            return known[2]
-        place = LivePlace(arranged(batches))
-        self._live[view.table.tenant] = mark, view, place
-        return place
+    def live_places(self, view: LiveView) -> tuple[LivePlace, ...]:
+        """The live spans, oldest first."""
+        with self._lock:
+            live = self._live.setdefault(view.table.tenant, LiveRuns(rows_min=self._live_rows_min))
+        return live.places(view)
 
-    def split_hashes(self, tenant: str, blocks: Sequence[BlockPlace]) -> Hashes:
-        """The traces that lie in more than one of the blocks."""
+    def holdings(self, tenant: str, blocks: Sequence[BlockPlace]) -> Holdings:
+        """The traces of the blocks."""
 
-        def find() -> tuple[Hashes, int]:
-            hashes = repeated_hashes([block.index().hashes for block in blocks])
-            return hashes, hashes.nbytes + 100 * len(blocks)
+        def find() -> tuple[Holdings, int]:
+            found = holdings([block.index().hashes for block in blocks])
+            return found, found.every.nbytes + found.repeated.nbytes + 100 * len(blocks)
 
-        return self._splits.get_or_make((tenant, tuple(block.layout.footer.key for block in blocks)), find)
+        return self._holdings.get_or_make((tenant, tuple(block.layout.footer.key for block in blocks)), find)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +199,14 @@ def _any(matrix: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
 def units_of(caches: ScanCaches, view: LiveView) -> list[Unit]:
     """The units of a view, the one with the newest traces first. KeyMissing if a block of the view is gone."""
     blocks = caches.block_places(view.table)
-    live = caches.live_place(view)
-    places: tuple[Place, ...] = (*blocks, *([live] if live is not None else []))
-    hashes = caches.split_hashes(view.table.tenant, blocks)
-    if live is not None:
-        in_blocks = [block.index().hashes for block in blocks]
-        shared = [live.index().hashes[is_among(live.index().hashes, block)] for block in in_blocks]
-        hashes = np.unique(np.concatenate([hashes, *shared])) if shared else hashes
+    live = caches.live_places(view)
+    places: tuple[Place, ...] = (*blocks, *live)
+    in_blocks = caches.holdings(view.table.tenant, blocks)
+    hashes = in_blocks.repeated
+    if live:
+        recent = [place.index().hashes for place in live]
+        shared = [found[is_among(found, in_blocks.every)] for found in recent]
+        hashes = np.unique(np.concatenate([hashes, holdings(recent).repeated, *shared]))
     split = SplitTraces(places, hashes)
     units = [
         Unit(_name(place), place.times.trace_start_max_ns, place, split, own) for place, own in zip(places, split.homes(), strict=True)

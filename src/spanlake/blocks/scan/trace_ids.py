@@ -99,12 +99,20 @@ def group_runs(layout: BlockLayout, groups: Sequence[int]) -> list[list[int]]:
     return runs
 
 
-def repeated_hashes(sources: Sequence[Hashes]) -> Hashes:
-    """Hashes that are in more than one of the sources, ascending. No source has a hash twice, but for collisions, which do no harm."""
-    if len(sources) < 2:
-        return NO_HASHES
-    together = np.sort(np.concatenate(sources))
-    return np.unique(together[1:][together[1:] == together[:-1]])
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """The traces of some sources, as ascending hashes: all of them, and those that are in more than one source."""
+
+    every: Hashes
+    repeated: Hashes
+
+
+def holdings(sources: Sequence[Hashes]) -> Holdings:
+    """No source has a hash twice, but for collisions, which do no harm."""
+    together = np.sort(np.concatenate([NO_HASHES, *sources]))
+    fresh = np.ones(len(together), np.bool_)
+    fresh[1:] = together[1:] != together[:-1]
+    return Holdings(together[fresh], np.unique(together[~fresh]))
 
 
 def is_among(hashes: Hashes, among: Hashes) -> NDArray[np.bool_]:
