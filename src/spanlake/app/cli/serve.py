@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = settings_from(args)
     from spanlake.app.assemble import build_system
     from spanlake.app.config_text import effective
+    from spanlake.app.interpreter import favour_short_work
     from spanlake.app.logs import configure_logging
     from spanlake.server.listeners import Listeners, Ports, serve_until_signal
 
@@ -38,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"  ask          curl http://{host}:{ports.http}/api/traces/<trace id>   or   spanlake trace <trace id>", flush=True)
         print(f"               gRPC (tempopb.StreamingQuerier)  {host}:{ports.grpc}  and  {host}:{ports.http}", flush=True)
         print(f"  look         http://{host}:{ports.http}/ready  /metrics  /status/config", flush=True)
+        favour_short_work()
         system.start()
 
     try:
