@@ -59,7 +59,7 @@ def payload(number: int) -> bytes:
 def push_evenly(port: int, seconds: float) -> list[float]:
     """Milliseconds from the time a push was due to its acknowledgement, so that a late one delays no measurement of the next."""
     channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-    export = channel.unary_unary(EXPORT)
+    export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
     begin = time.monotonic()
     waited = []
     for number in range(int(seconds * PUSHES_PER_SECOND)):
