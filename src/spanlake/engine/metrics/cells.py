@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spanlake.engine.values.parts import Rows
+from spanlake.engine.values.parts import Rows, offsets_of, ragged
 
 _SLOTS_PER_ROW = 4  # a table this large is faster than sorting
 _SLOTS_MIN = 1 << 16
@@ -45,18 +45,24 @@ def merged(parts: Sequence[Cells], layout: Layout) -> Cells:
     keys = np.concatenate([part.keys for part in parts])
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    first = _first_of_each(keys)
+    first = first_of_each(keys)
     columns = [np.concatenate([part.columns[i] for part in parts])[order] for i in range(len(layout.reducers))]
     if len(first) == len(keys):
         return Cells(keys, tuple(columns))
     return Cells(keys[first], tuple(reducer.reduceat(one, first) for reducer, one in zip(layout.reducers, columns, strict=True)))
 
 
-def _first_of_each(ordered: Rows) -> Rows:
-    """Where a new key begins."""
+def first_of_each(ordered: Rows) -> Rows:
+    """Where a new number begins in an array that is in order."""
     new = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     return np.flatnonzero(new)
+
+
+def series_of(cells: Cells, width: int) -> Rows:
+    """The series of a table, ascending; `width` keys belong to one."""
+    series = cells.keys // width
+    return series[first_of_each(series)]
 
 
 def counted(keys: Rows, bound: int, weights: NDArray[np.float64] | None = None) -> Cells:
@@ -69,7 +75,7 @@ def counted(keys: Rows, bound: int, weights: NDArray[np.float64] | None = None) 
         distinct, index = np.unique(keys, return_inverse=True)
         return Cells(distinct, (np.bincount(index.reshape(-1), weights),))
     ordered = np.sort(keys)
-    first = _first_of_each(ordered)
+    first = first_of_each(ordered)
     return Cells(ordered[first], (np.diff(first, append=len(ordered)),))
 
 
@@ -94,14 +100,23 @@ def slots_of(keys: Rows, bound: int) -> Slots:
     return Slots(distinct, index.reshape(-1), len(distinct))
 
 
-def renumbered(cells: Cells, layout: Layout, points: int, numbers: Rows) -> Cells:
-    """The table with `numbers[s]` for series s; series that get the same number become one, those with a negative one are left out."""
-    width = points << layout.bits
-    series, rest = np.divmod(cells.keys, width)
-    series = numbers[series]
-    keep = series >= 0
-    if not keep.all():
-        series, rest = series[keep], rest[keep]
-        cells = Cells(cells.keys[keep], tuple(column[keep] for column in cells.columns))
-    moved = Cells(series * width + rest, cells.columns)
-    return moved if bool((np.diff(moved.keys) > 0).all()) else merged([moved], layout)
+def renumbered(cells: Cells, layout: Layout, width: int, numbers: Rows) -> Cells:
+    """The table with `numbers[s]` for series s, to which `width` keys belong.
+
+    Series that get the same number become one, those with a negative one are left out.
+    """
+    series = cells.keys // width
+    first = first_of_each(series)
+    found = series[first]
+    new = numbers[found]
+    if (new == found).all():
+        return cells
+    lengths = np.diff(first, append=len(series))
+    order = np.argsort(new, kind="stable")
+    order = order[new[order] >= 0]
+    kept = lengths[order]
+    rows = slice(None) if len(order) == len(found) and (np.diff(order) == 1).all() else ragged(first[order], kept, offsets_of(kept))
+    keys = cells.keys[rows] + np.repeat((new - found)[order] * width, kept)
+    moved = Cells(keys, tuple(column[rows] for column in cells.columns))
+    is_distinct = bool((np.diff(new[order]) > 0).all())
+    return moved if is_distinct else merged([moved], layout)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spanlake.engine.frame import Frame
-from spanlake.engine.metrics.cells import Cells, Layout
+from spanlake.engine.metrics.cells import Cells, Layout, series_of
 from spanlake.engine.metrics.exemplars import Counted, candidates
 from spanlake.engine.metrics.functions import counts, extremes, histogram, quantiles, totals
 from spanlake.engine.metrics.functions.spans import Spans
@@ -75,19 +75,14 @@ def observe_leaf(frame: Frame, leaf: Leaf, grid: Grid, *, exemplars_max: int, we
     spans = Spans(keys, groups.size * grid.points, values, of_rows)
     layouts = layouts_of(leaf.function)
     tables = _tables(leaf.function, spans)
-    used = _groups_in(tables, layouts, grid.points)
+    used = series_of(tables[0], grid.points << layouts[0].bits)  # every function's first table has all groups
     partial = labelled(groups.labels(used), used, tables, layouts, grid.points)
     if not exemplars_max or not len(used):
         return partial
     series = {labels: number for number, labels in enumerate(partial.series)}
     series_of_group = np.full(groups.size, -1)
     series_of_group[used] = [series[labels] for labels in groups.labels(used)]
-    cells = np.unique(partial.tables[0].keys >> layouts[0].bits)
+    cells = series_of(partial.tables[0], 1 << layouts[0].bits)
     counted = Counted(rows, spans, series_of_group, cells, grid)
     chosen = candidates(frame, counted, series=partial.series, loaded=leaf.loaded, limit=exemplars_max)
     return LeafPartial(partial.series, partial.tables, chosen)
-
-
-def _groups_in(tables: tuple[Cells, ...], layouts: tuple[Layout, ...], points: int) -> NDArray[np.int64]:
-    """The local groups that have spans: every function's first table has all of them."""
-    return np.unique(tables[0].keys // (points << layouts[0].bits))

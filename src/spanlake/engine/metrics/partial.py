@@ -36,7 +36,7 @@ def labelled(series: Sequence[Attributes], numbers: Rows, tables: Sequence[Cells
     moved = np.full(int(numbers.max(initial=-1)) + 1, -1)
     moved[numbers] = [unique[labels] for labels in series]
     return LeafPartial(
-        tuple(unique), tuple(renumbered(table, layout, points, moved) for table, layout in zip(tables, layouts, strict=True))
+        tuple(unique), tuple(renumbered(table, layout, points << layout.bits, moved) for table, layout in zip(tables, layouts, strict=True))
     )
 
 
@@ -49,7 +49,7 @@ def merge_leaves(parts: Sequence[LeafPartial], layouts: Sequence[Layout], points
     for part in parts:
         numbers = np.array([unique.setdefault(labels, len(unique)) for labels in part.series], np.int64)
         for into, table, layout in zip(tables, part.tables, layouts, strict=True):
-            into.append(renumbered(table, layout, points, numbers))
+            into.append(renumbered(table, layout, points << layout.bits, numbers))
     exemplars = best_of((one for part in parts for one in part.exemplars), exemplars_max)
     joined = tuple(merged(some, layout) for some, layout in zip(tables, layouts, strict=True))
     return LeafPartial(tuple(unique), joined, exemplars, any(part.cut for part in parts))
@@ -65,7 +65,7 @@ def in_order(partial: LeafPartial, layouts: Sequence[Layout], points: int, serie
     numbers = np.full(len(order), -1)
     kept = order[:series_max]
     numbers[kept] = np.arange(len(kept))
-    tables = tuple(renumbered(table, layout, points, numbers) for table, layout in zip(partial.tables, layouts, strict=True))
+    tables = tuple(renumbered(table, layout, points << layout.bits, numbers) for table, layout in zip(partial.tables, layouts, strict=True))
     series = tuple(partial.series[number] for number in kept)
     known = frozenset(series) if len(kept) < len(order) else None
     exemplars = partial.exemplars if known is None else tuple(one for one in partial.exemplars if one.series in known)

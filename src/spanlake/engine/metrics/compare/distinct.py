@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spanlake.engine.metrics.cells import Cells, Layout, counted, merged, renumbered
+from spanlake.engine.metrics.cells import Cells, Layout, counted, merged, renumbered, series_of
 from spanlake.engine.metrics.labels import label_values
 from spanlake.engine.shown import TypedColumn
 from spanlake.engine.values.parts import Mask, Rows
@@ -24,14 +25,16 @@ COUNTS = Layout((np.add,))
 _CODES_PER_ROW = 4
 _CODES_MIN = 1 << 12
 
-ValueArray = pa.Array | NDArray[np.int64] | NDArray[np.float64]
-Kind = NumberType | None
+ValueArray: TypeAlias = Any
+"""An Arrow array of strings, or a numpy array of int64 or float64."""
+
+Kind: TypeAlias = NumberType | None
 """The type of values: numbers of a type, or strings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """`values`: an array of strings, or of numbers."""
+    """Values of one type, and how often each occurs by cell."""
 
     values: ValueArray
     counts: Cells
@@ -70,7 +73,7 @@ def count_part(part: Texts | Numbers, cells: Rows, width: int, weights: NDArray[
     return _without_repetition(_with_used_values(values, counts, width), width)
 
 
-def _number_codes(numbers: Numbers) -> tuple[Rows, NDArray[np.int64] | NDArray[np.float64]]:
+def _number_codes(numbers: Numbers) -> tuple[Rows, ValueArray]:
     """Per row the index of its number among some that include all of them; every row is valid."""
     found = numbers.values
     if found.dtype.kind == "i" and len(found):
@@ -82,7 +85,7 @@ def _number_codes(numbers: Numbers) -> tuple[Rows, NDArray[np.int64] | NDArray[n
 
 
 def _with_used_values(values: ValueArray, counts: Cells, width: int) -> Distinct:
-    used = np.unique(counts.keys // width)
+    used = series_of(counts, width)
     if len(used) == len(values):
         return Distinct(values, counts)
     numbers = np.full(len(values), -1)
@@ -131,14 +134,15 @@ def most_frequent(distinct: Distinct, width: int, limit: int) -> tuple[Distinct,
 
 
 def _totals(distinct: Distinct, width: int) -> NDArray[np.float64]:
-    return np.bincount(distinct.counts.keys // width, distinct.counts.columns[0], len(distinct))
+    return np.bincount(distinct.counts.keys // width, distinct.counts.columns[0], len(distinct)).astype(np.float64, copy=False)
 
 
 def totals_between(distinct: Distinct, width: int, first: int, last: int) -> NDArray[np.float64]:
     """Per value how often it is counted in the cells from `first` up to `last`."""
     cell = distinct.counts.keys % width
     inside = (cell >= first) & (cell < last)
-    return np.bincount(distinct.counts.keys[inside] // width, distinct.counts.columns[0][inside], len(distinct))
+    counts = Cells(distinct.counts.keys[inside], (distinct.counts.columns[0][inside],))
+    return _totals(Distinct(distinct.values, counts), width)
 
 
 def best(values: ValueArray, totals: NDArray[np.float64], limit: int) -> Rows:

@@ -127,7 +127,7 @@ class CompareTotal:
 def _dense(cells: Cells, first: int, points: int) -> NDArray[np.float64]:
     """What is counted in the cells from `first` on, one per point."""
     inside = (cells.keys >= first) & (cells.keys < first + points)
-    return np.bincount(cells.keys[inside] - first, cells.columns[0][inside], points)
+    return np.bincount(cells.keys[inside] - first, cells.columns[0][inside], points).astype(np.float64, copy=False)
 
 
 def _text(text: str) -> TypedValue:
