@@ -16,7 +16,6 @@ from spanlake.model.errors import InvalidInput, QueryError, TooLarge
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery, Series
 from spanlake.model.queries import Inspected
 from spanlake.model.results import ResultType, TypedValue
-from spanlake.model.settings import QuerySettings
 from spanlake.model.trace import TimeRange
 
 S = 1_000_000_000
@@ -80,16 +79,6 @@ def test_error_is_its_status_and_a_plain_text(served: Served, path: str, query: 
     served.queries.outcome = error
     reply = served.get(path_of(path, q=query))
     assert (reply.status, reply.headers["content-type"], reply.body.decode()) == (status, "text/plain; charset=utf-8", text)
-
-
-@pytest.mark.parametrize("path", [RANGE, INSTANT])
-def test_range_is_limited_by_the_setting(served: Served, path: str) -> None:
-    text = "metrics query time range exceeds the maximum allowed duration of 24h0m0s"
-    reply = served.get(path_of(path, q=RATE, start=1_700_000_000, end=1_700_086_401))
-    assert (reply.status, reply.body.decode(), served.queries.asked) == (400, text, [])
-    with serving(query=QuerySettings(metrics_range_seconds_max=3600)) as other:
-        reply = other.get(path_of(path, q=RATE, since="2h"))
-        assert reply.body.decode() == text.replace("24h", "1h")
 
 
 def test_large_answer_is_gzipped_when_that_is_accepted(served: Served) -> None:

@@ -97,5 +97,5 @@ def timed_queries(queries: Queries, seconds: Histogram) -> Queries:
         TimedSearcher(queries.searcher, seconds),
         TimedTags(queries.tags, seconds),
         TimedFilterer(queries.filterer, seconds),
-        None if queries.meter is None else TimedMeter(queries.meter, seconds),
+        TimedMeter(queries.meter, seconds),
     )

@@ -12,6 +12,9 @@ from spanlake.model.queries import Inspected
 from spanlake.model.results import Attributes
 from spanlake.model.trace import TimeRange
 
+AS_ALLOWED = (1 << 32) - 1
+"""As many exemplars as the settings allow."""
+
 
 @dataclass(frozen=True, slots=True)
 class RangeQuery:
@@ -23,7 +26,7 @@ class RangeQuery:
     text: str
     window: TimeRange
     step_ns: int
-    exemplars_max: int = 100
+    exemplars_max: int = AS_ALLOWED
     series_max: int = 0
 
 

@@ -31,7 +31,6 @@ from spanlake.server.answers import QueryEdge
 from spanlake.server.edge_metrics import EdgeMetrics, QueueMetrics
 from spanlake.server.otlp_grpc import ExportEdge, OtlpGrpcServer
 from spanlake.server.otlp_http import PushEdge, otlp_http_app
-from spanlake.server.parameters.metrics import MetricsLimits
 from spanlake.server.parameters.search import RangeLimits
 from spanlake.server.ports import Health, Queries, SpanReceiver, TraceReader
 from spanlake.server.query_http import query_app
@@ -99,17 +98,17 @@ class Listeners:
         http_pool, grpc_pool = self._push_pools
         self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock(), access))
         query_edge = QueryEdge(self._queries, query.timeout_seconds, access)
-        limits, metrics_limits = RangeLimits(query.range_seconds_max), MetricsLimits(query.metrics_range_seconds_max)
+        limits = RangeLimits(query.range_seconds_max)
         routes = [
             *status_routes(core.health, core.registry),
             *trace_routes(query_edge, core.reader, core.queries.filterer),
             *search_routes(query_edge, core.queries.searcher, limits),
             *tag_routes(query_edge, core.queries.tags, limits),
-            *(metrics_routes(query_edge, core.queries.meter, metrics_limits) if core.queries.meter else ()),
+            *metrics_routes(query_edge, core.queries.meter),
         ]
         self._query_app = query_app([*routes, *overview_routes(core.health, routes)], access, server.http_api_prefix)
         self._otlp_grpc = OtlpGrpcServer(ExportEdge(core.receiver, grpc_pool, server, metrics, access))
-        methods = streaming_methods(core.queries, limits, metrics_limits)
+        methods = streaming_methods(core.queries, limits)
         self._streaming = StreamingServer(StreamingEdge(query_edge, methods), server)
         self._listeners: list[HttpListener | PipeListener] = []
         self._sweeper: asyncio.Task[None] | None = None

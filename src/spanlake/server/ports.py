@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,7 +83,34 @@ class Queries:
     searcher: TraceSearcher
     tags: TagSource
     filterer: TraceFilterer
-    meter: SpanMeter | None = None
+    meter: SpanMeter
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Limits that a tenant was given through the API, as they were written; None: there are none. The version grows with each change."""
+
+    version: int
+    limits: Mapping[str, object] | None
+
+
+class TenantOverrides(Protocol):
+    """Limits of single tenants. Thread-safe and blocking; raises StoreError."""
+
+    @property
+    def changeable(self) -> bool:
+        """Whether `put` may be called."""
+        ...
+
+    def get(self, tenant: str) -> Overrides: ...
+
+    def put(self, tenant: str, limits: Mapping[str, object] | None, *, after: int) -> Overrides:
+        """Replace those of version `after`, or with None remove them. PreconditionFailed if that is not the last version; InvalidInput."""
+        ...
+
+    def in_force(self, tenant: str) -> Mapping[str, float]:
+        """Every limit of the tenant, from wherever it comes."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,21 @@
-"""Parameters of metrics queries, with the defaults, limits and texts of tempo-traceql sections 7.1 and 3.3."""
+"""Parameters of metrics queries, with the defaults and texts of tempo-traceql sections 7.1 and 3.3.
+
+Whether a range is too long and a step too short is for the use case to say.
+"""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from spanlake.model.errors import InvalidInput, QueryError
-from spanlake.model.metrics import InstantQuery, RangeQuery
+from spanlake.model.metrics import AS_ALLOWED, InstantQuery, RangeQuery
 from spanlake.model.trace import TimeRange
 from spanlake.server.parameters.basic import NS_PER_SECOND, parse_integer, parse_time_ns
 from spanlake.traceql import parse
-from spanlake.traceql.durations import format_duration, parse_duration
+from spanlake.traceql.durations import parse_duration
 
-EXEMPLARS_MAX = 100
-INTERVALS_MAX = 10_000
 COUNT_MAX = (1 << 32) - 1
 STEP_SECONDS_MAX = 10 * 365 * 86_400
 SINCE_DEFAULT_NS = 3600 * NS_PER_SECOND
@@ -26,32 +26,25 @@ _NS_PER_MS = 1_000_000
 _ROUND_STEPS_NS = tuple(seconds * NS_PER_SECOND for seconds in (3600, 300, 60, 15, 5, 1))
 _SHORT_RANGE_NS, _SHORT_STEP_NS = 60 * NS_PER_SECOND, 50 * _NS_PER_MS
 
-
-@dataclass(frozen=True, slots=True)
-class MetricsLimits:
-    """The longest time range (0: any), and the clock that `since` counts from."""
-
-    seconds_max: float
-    clock_ns: Callable[[], int] = time.time_ns
+Clock = Callable[[], int]
+"""Nanoseconds since the epoch."""
 
 
-def parse_range_query(parameters: Mapping[str, str], limits: MetricsLimits) -> RangeQuery:
-    """A query for samples over time."""
-    window = parse_metrics_window(parameters, limits)
-    exemplars = _count(parameters, "exemplars") or EXEMPLARS_MAX
-    return RangeQuery(
-        _text(parameters), window, parse_step_ns(parameters, window), min(exemplars, EXEMPLARS_MAX), _count(parameters, "maxSeries")
-    )
+def parse_range_query(parameters: Mapping[str, str], clock_ns: Clock = time.time_ns) -> RangeQuery:
+    """A query for samples over time. Without `exemplars` there may be as many as the settings allow, as with 0."""
+    window = parse_metrics_window(parameters, clock_ns)
+    exemplars_max = _count(parameters, "exemplars") or AS_ALLOWED
+    return RangeQuery(_text(parameters), window, parse_step_ns(parameters, window), exemplars_max, _count(parameters, "maxSeries"))
 
 
-def parse_instant_query(parameters: Mapping[str, str], limits: MetricsLimits) -> InstantQuery:
+def parse_instant_query(parameters: Mapping[str, str], clock_ns: Clock = time.time_ns) -> InstantQuery:
     """A query for one number per series. `step` and `exemplars` mean nothing to it."""
-    return InstantQuery(_text(parameters), parse_metrics_window(parameters, limits), _count(parameters, "maxSeries"))
+    return InstantQuery(_text(parameters), parse_metrics_window(parameters, clock_ns), _count(parameters, "maxSeries"))
 
 
-def parse_metrics_window(parameters: Mapping[str, str], limits: MetricsLimits) -> TimeRange:
+def parse_metrics_window(parameters: Mapping[str, str], clock_ns: Clock = time.time_ns) -> TimeRange:
     """`start` and `end`; without an end until now, without a start for `since` before the end (or now, if that is earlier)."""
-    now_ns = limits.clock_ns()
+    now_ns = clock_ns()
     end_ns = parse_time_ns("end", parameters["end"]) if parameters.get("end") else now_ns
     if parameters.get("start"):
         start_ns = parse_time_ns("start", parameters["start"])
@@ -59,9 +52,6 @@ def parse_metrics_window(parameters: Mapping[str, str], limits: MetricsLimits) -
         start_ns = max(min(end_ns, now_ns) - _since_ns(parameters), 0)
     if end_ns <= start_ns:
         raise InvalidInput("end must be greater than start")
-    if limits.seconds_max and end_ns - start_ns > limits.seconds_max * NS_PER_SECOND:
-        allowed = format_duration(int(limits.seconds_max) * NS_PER_SECOND)
-        raise InvalidInput(f"metrics query time range exceeds the maximum allowed duration of {allowed}")
     return TimeRange(start_ns, end_ns)
 
 
@@ -78,9 +68,6 @@ def parse_step_ns(parameters: Mapping[str, str], window: TimeRange) -> int:
         raise InvalidInput("step must be greater than 0")
     if step_ns > STEP_SECONDS_MAX * NS_PER_SECOND:
         raise InvalidInput(f"invalid step: {text[:40]!r} is longer than {STEP_SECONDS_MAX} seconds")
-    if range_ns > step_ns * INTERVALS_MAX:
-        least = format_duration(-(-range_ns // INTERVALS_MAX))
-        raise InvalidInput(f"step of {format_duration(step_ns)} is too small, minimum step for given range is {least}")
     return step_ns
 
 

@@ -8,19 +8,19 @@ from starlette.routing import Route
 from spanlake.model.errors import QueryError
 from spanlake.model.stop import Stop
 from spanlake.server.answers import JSON, Answer, QueryEdge, stoppable_endpoint
-from spanlake.server.parameters.metrics import MetricsLimits, bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
+from spanlake.server.parameters.metrics import bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
 from spanlake.server.ports import SpanMeter
 from spanlake.wire.metrics_json import encode_query_instant, encode_query_range
 
 
-def metrics_routes(edge: QueryEdge, meter: SpanMeter, limits: MetricsLimits) -> list[Route]:
+def metrics_routes(edge: QueryEdge, meter: SpanMeter) -> list[Route]:
     """`/api/metrics/query_range` and `/api/metrics/query`."""
 
     def tenant(request: Request) -> str:
         return edge.tenants_of(request)
 
     def query_range(request: Request, stop: Stop) -> Answer:
-        query = parse_range_query(request.query_params, limits)
+        query = parse_range_query(request.query_params)
         try:
             found = meter.query_range(tenant(request), query, stop)
         except QueryError as error:
@@ -28,7 +28,7 @@ def metrics_routes(edge: QueryEdge, meter: SpanMeter, limits: MetricsLimits) -> 
         return Answer(encode_query_range(found), JSON)
 
     def query_instant(request: Request, stop: Stop) -> Answer:
-        query = parse_instant_query(request.query_params, limits)
+        query = parse_instant_query(request.query_params)
         try:
             found = meter.query_instant(tenant(request), query, stop)
         except QueryError as error:

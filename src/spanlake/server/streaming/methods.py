@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from spanlake.model.errors import InvalidInput, QueryError, TooLarge
 from spanlake.model.queries import SearchAnswer, SearchProgress
 from spanlake.model.stop import Stop
-from spanlake.server.parameters.metrics import MetricsLimits, bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
+from spanlake.server.parameters.metrics import bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
 from spanlake.server.parameters.search import RangeLimits, parse_search, parse_tag_names, parse_tag_values
 from spanlake.server.ports import Queries, SpanMeter, TagSource, TraceSearcher
 from spanlake.server.streaming.packets import packets
@@ -61,12 +61,12 @@ Method: TypeAlias = Callable[[Call], None]
 """Sends at least one message, or raises what the HTTP endpoint would answer with."""
 
 
-def streaming_methods(queries: Queries, limits: RangeLimits, metrics_limits: MetricsLimits) -> dict[str, Method]:
+def streaming_methods(queries: Queries, limits: RangeLimits) -> dict[str, Method]:
     """By name; those of metrics only if there is somebody to ask."""
     return {
         "Search": search_method(queries.searcher, limits),
         **tag_methods(queries.tags, limits),
-        **(metrics_methods(queries.meter, metrics_limits) if queries.meter else {}),
+        **metrics_methods(queries.meter),
     }
 
 
@@ -133,11 +133,11 @@ def tag_methods(tags: TagSource, limits: RangeLimits) -> dict[str, Method]:
     return {"SearchTags": names, "SearchTagsV2": names_v2, "SearchTagValues": values, "SearchTagValuesV2": values_v2}
 
 
-def metrics_methods(meter: SpanMeter, limits: MetricsLimits) -> dict[str, Method]:
+def metrics_methods(meter: SpanMeter) -> dict[str, Method]:
     """The two methods of metrics: one message with the answer."""
 
     def query_range(call: Call) -> None:
-        query = parse_range_query(decode_query_range_request(call.request), limits)
+        query = parse_range_query(decode_query_range_request(call.request))
         try:
             answer = meter.query_range(call.tenant, query, call.stop)
         except QueryError as error:
@@ -145,7 +145,7 @@ def metrics_methods(meter: SpanMeter, limits: MetricsLimits) -> dict[str, Method
         _send_packets(call, encode_query_range_response(answer))
 
     def query_instant(call: Call) -> None:
-        query = parse_instant_query(decode_query_instant_request(call.request), limits)
+        query = parse_instant_query(decode_query_instant_request(call.request))
         try:
             answer = meter.query_instant(call.tenant, query, call.stop)
         except QueryError as error:

@@ -26,7 +26,7 @@ def plan_metrics(query: Query) -> MetricsPlan:
     """The plan of a checked query. InvalidInput for a search, which is no metrics query."""
     root = fold(query).root
     if isinstance(root, Pipeline):
-        raise InvalidInput("this is no metrics query: end it with a metrics function, such as rate(), or send it to /api/search")
+        raise InvalidInput("not a metrics query: end it with a metrics function, such as rate(), or send it to /api/search")
     hints = _hints(query.hints)
     if isinstance(root, ast.MetricsPipeline) and isinstance(root.function, ast.Compare):
         return _compare(root.pipeline, root.function, hints)
