@@ -144,6 +144,18 @@ def test_canonical_text_finds_the_same(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_folding_keeps_what_a_plan_finds(seed: int) -> None:
+    query, traces = drawn(seed)
+    parsed = parse(f"{{ 1 + 1 = 2 && 2 * 2.5 > 4 }} | {query}" if seed % 2 else query)
+    folded = fold(parsed).root
+    assert isinstance(parsed.root, Pipeline)
+    assert isinstance(folded, Pipeline)
+    shown = plan_of(query).shown
+    plain, other = (SearchPlan(build_stages(root), shown) for root in (parsed.root, folded))
+    assert repr(searched(plain, traces)) == repr(searched(other, traces))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_rules_keep_what_a_plan_finds(seed: int) -> None:
     query, traces = drawn(seed)
     simplified = plan_of(query)

@@ -11,6 +11,7 @@ import bisect
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanlake.blocks.scan.cache import BoundedCache
@@ -161,5 +162,5 @@ def _holds_for_missing(predicate: Predicate) -> bool:
     if predicate.field != SERVICE_NAME:
         return False
     if predicate.comparison is Comparison.MATCH:
-        return True
+        return bool(values_may_hold(predicate, pa.array([""], pa.string()))[0])
     return predicate.comparison in (Comparison.NOT_EQUAL, Comparison.EXISTS) or range_may_hold(predicate, "", "")
