@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanlake.engine.frame import Frame
+from spanlake.engine.metrics.cells import slots_of
 from spanlake.engine.metrics.functions.histogram import buckets_of
 from spanlake.engine.metrics.functions.spans import Spans, numbers_of
 from spanlake.engine.metrics.grid import Grid
@@ -83,8 +84,8 @@ def candidates(
     grid = counted.grid
     slot_of_point = np.arange(grid.points) * _SLOTS // max(grid.points, _SLOTS)
     wanted, ranks = _wanted(counted.cells, grid.points, slot_of_point, series, limit)
-    search = _Search(frame, counted, grid.points, slot_of_point)
-    positions, hashes = search.first_spans(wanted)
+    of_span, places = _places(counted, slot_of_point, wanted)
+    positions, hashes = _first_spans(frame, counted, of_span, places, count=len(wanted))
     found = np.flatnonzero(positions >= 0)
     if not len(found):
         return ()
@@ -108,6 +109,16 @@ def candidates(
     )
 
 
+def _places(counted: Counted, slot_of_point: Rows, wanted: Rows) -> tuple[Rows, Rows]:
+    """Per span a number, and per number the place of its (series, slot) among the wanted ones, -1 if it is not there."""
+    keys, bound = counted.spans.keys, counted.spans.bound
+    slots = slots_of(keys, bound)
+    group, point = np.divmod(np.arange(bound) if slots.keys is None else slots.keys, counted.grid.points)
+    pairs = counted.series_of_group[group] * _SLOTS + slot_of_point[point]
+    place = np.minimum(np.searchsorted(wanted, pairs), len(wanted) - 1)
+    return slots.of_row, np.where(wanted[place] == pairs, place, -1)
+
+
 def _wanted(cells: Rows, points: int, slot_of_point: Rows, series: tuple[Attributes, ...], limit: int) -> tuple[Rows, NDArray[np.int64]]:
     """The (series, slot) that may be shown as series * _SLOTS + slot, ascending, with the two parts of their ranks."""
     number, point = np.divmod(cells, points)
@@ -122,52 +133,50 @@ def _wanted(cells: Rows, points: int, slot_of_point: Rows, series: tuple[Attribu
     return pairs[order], np.stack([first[order], hash_of[number[order]]], axis=1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """For the span to show of each (series, slot)."""
+def _first_spans(frame: Frame, counted: Counted, of_span: Rows, places: Rows, *, count: int) -> tuple[Rows, NDArray[np.uint64]]:
+    """Per wanted (series, slot), of which there are `count`: the place of its span among those counted, -1 if none has a number to show;
+    and the hash of its trace. `of_span`, `places`: as of `_places`.
 
-    frame: Frame
-    counted: Counted
-    points: int
-    slot_of_point: Rows
+    Looks at the spans of few traces first: their hashes are less than all others.
+    """
+    hash_of_trace = _hashes(frame.batch.trace_high, frame.batch.trace_low)
+    best = np.full(count, -1)
+    hashes = np.zeros(count, np.uint64)
+    wanted = places
+    for share in _SHARES:
+        position = _spans_of(frame, counted, np.flatnonzero(hash_of_trace <= np.uint64(share * (2**64 - 2**11))), share)
+        place = wanted[of_span] if position is None else wanted[of_span[position]]
+        keep = np.flatnonzero(place >= 0)
+        position, place = keep if position is None else position[keep], place[keep]
+        if counted.spans.values is not None and len(position):
+            shows = _shows(counted.spans, position)
+            position, place = position[shows], place[shows]
+        own = hash_of_trace[_trace_of(frame, position if counted.rows is None else counted.rows[position])]
+        order = np.lexsort((position, own))
+        some, first = np.unique(place[order], return_index=True)
+        best[some], hashes[some] = position[order[first]], own[order[first]]
+        if (best >= 0).all():
+            break
+        wanted = np.where(best[places] < 0, places, -1)
+    return best, hashes
 
-    def first_spans(self, wanted: Rows) -> tuple[Rows, NDArray[np.uint64]]:
-        """Per wanted (series, slot) the place of the span among those counted, -1 if all have no number to show; and its hash."""
-        hash_of_trace = _hashes(self.frame.batch.trace_high, self.frame.batch.trace_low)
-        best = np.full(len(wanted), -1)
-        hashes = np.zeros(len(wanted), np.uint64)
-        for share in _SHARES:
-            traces = np.flatnonzero(hash_of_trace <= np.uint64(share * (2**64 - 2**11)))
-            missing = best < 0
-            place, position, trace = self._spans_of(traces, wanted)
-            order = np.lexsort((position, hash_of_trace[trace]))
-            some, first = np.unique(place[order], return_index=True)
-            fresh = missing[some]
-            best[some[fresh]] = position[order][first[fresh]]
-            hashes[some[fresh]] = hash_of_trace[trace[order][first[fresh]]]
-            if (best >= 0).all():
-                break
-        return best, hashes
 
-    def _spans_of(self, traces: Rows, wanted: Rows) -> tuple[Rows, Rows, Rows]:
-        """The spans of some traces that can be shown for a wanted (series, slot): its place, theirs among those counted, their trace."""
-        batch, spans = self.frame.batch, self.counted.spans
-        lengths = batch.trace_first[traces + 1] - batch.trace_first[traces]
-        rows = ragged(batch.trace_first[traces], lengths, offsets_of(lengths))
-        trace = np.repeat(traces, lengths)
-        if self.counted.rows is not None:
-            position = np.minimum(np.searchsorted(self.counted.rows, rows), len(self.counted.rows) - 1)
-            same = self.counted.rows[position] == rows
-            position, trace = position[same], trace[same]
-        else:
-            position = rows
-        group, point = np.divmod(spans.keys[position], self.points)
-        pair = self.counted.series_of_group[group] * _SLOTS + self.slot_of_point[point]
-        place = np.minimum(np.searchsorted(wanted, pair), len(wanted) - 1)
-        keep = np.flatnonzero(wanted[place] == pair)
-        if spans.values is not None and len(keep):
-            keep = keep[_shows(spans, position[keep])]
-        return place[keep], position[keep], trace[keep]
+def _spans_of(frame: Frame, counted: Counted, traces: Rows, share: float) -> Rows | None:
+    """The spans of some traces by their place among those counted; None for all."""
+    if share == 1.0:
+        return None
+    begin = frame.batch.trace_first[traces]
+    lengths = frame.batch.trace_first[traces + 1] - begin
+    rows = ragged(begin, lengths, offsets_of(lengths))
+    if counted.rows is None:
+        return rows
+    position = np.minimum(np.searchsorted(counted.rows, rows), len(counted.rows) - 1)
+    found: Rows = position[counted.rows[position] == rows]
+    return found
+
+
+def _trace_of(frame: Frame, rows: Rows) -> Rows:
+    return np.searchsorted(frame.batch.trace_first, rows, "right") - 1
 
 
 def _hashes(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -204,7 +213,7 @@ def _numbers(spans: Spans, positions: Rows) -> tuple[list[float | None], list[in
 
 
 def _labels(frame: Frame, rows: Rows, loaded: tuple[LabelField, ...]) -> list[Attributes]:
-    traces = frame.trace_of_row()[rows]
+    traces = _trace_of(frame, rows)
     numbers = np.stack([frame.batch.trace_high[traces], frame.batch.trace_low[traces]], axis=1).astype(">u8")
     ids: pa.Array = hexadecimal(numbers, _TRACE_ID_BYTES)
     columns = [(label.key, label_values(span_values(frame, label.operand, rows))) for label in loaded]
