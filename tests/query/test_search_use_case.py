@@ -128,10 +128,16 @@ def test_search_is_given_up_when_it_is_cancelled_or_late(node: Node) -> None:
         searcher.search(TENANT, SearchQuery("{ }"), Stop(10, clock=lambda: next(times)))
 
 
-def test_search_fails_when_the_answer_would_be_too_large(node: Node) -> None:
-    searcher = Searcher(sources_of(node), QuerySettings(answer_spans_max=5))
-    with pytest.raises(TooLarge, match="ask for a lower limit"):
-        searcher.search(TENANT, SearchQuery("{ }"), Stop())
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        (QuerySettings(answer_spans_max=5), r"more than 5 spans \(query.answer_spans_max\): ask for a lower limit"),
+        (QuerySettings(answer_bytes_max=4096), r"more than 4096 bytes \(query.answer_bytes_max\): ask for a lower limit"),
+    ],
+)
+def test_search_fails_when_the_answer_would_be_too_large(node: Node, bounds: QuerySettings, text: str) -> None:
+    with pytest.raises(TooLarge, match=text):
+        Searcher(sources_of(node), bounds).search(TENANT, SearchQuery("{ }"), Stop())
 
 
 def test_a_metrics_query_is_searched_for_its_spans_but_arithmetic_is_refused_with_where_to_send_it(node: Node) -> None:

@@ -21,6 +21,7 @@ from spanlake.model.results import TraceFound
 from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
+from spanlake.query.answer_size import AnswerSize
 from spanlake.query.explain import explanation
 from spanlake.query.sources import TenantSources, View, Work, start_work
 from spanlake.traceql import check, parse
@@ -92,32 +93,21 @@ class Searcher:
             return evaluate_search(plan, batch, spss=query.spss, window=query.window)
 
         partials: list[SearchPartial] = []
-        traces, spans = 0, _count_spans(described)
+        traces, size = 0, AnswerSize(self.settings)
+        size.add(described)
         for unit in view.units:
             if unit.newest_ns < oldest or traces == len(ids):
                 break
             for part in view.map(unit, request, evaluate, search.work):
                 partials.append(part)
                 traces += len(part.traces)
-                spans += _count_spans(part.traces)
-                self._check_size(spans)
+                size.add(part.traces)
         return finish(merge(partials), query.limit).traces
-
-    def _check_size(self, spans: int) -> None:
-        if spans > self.settings.answer_spans_max:
-            raise TooLarge(
-                f"the answer has more than {self.settings.answer_spans_max} spans (query.answer_spans_max): ask for a lower limit, "
-                "fewer spans per spanset (spss) or a shorter time range"
-            )
 
 
 def _from(found: TracesFound, place: int) -> TracesFound:
     """Those from a place on."""
     return TracesFound(found.high[place:], found.low[place:], found.start_ns[place:], found.spans[place:])
-
-
-def _count_spans(traces: tuple[TraceFound, ...]) -> int:
-    return sum(len(spanset.spans) for trace in traces for spanset in trace.spansets)
 
 
 @dataclass(frozen=True, slots=True)
