@@ -13,9 +13,11 @@ from spanlake.app.tenancy.credentials_file import read_credentials
 from spanlake.app.tenancy.limit_values import strictest
 from spanlake.app.tenancy.limits_file import read_limits_file
 from spanlake.app.tenancy.limits_in_force import LimitsInForce
+from spanlake.app.tenancy.stored_limits import StoredLimits
 from spanlake.model.errors import ConfigError
 from spanlake.model.limits import SETTING_OF, TenantLimits, default_limits
 from spanlake.model.settings import CompactionSettings, LimitSettings, OverrideSettings, QuerySettings, Settings
+from spanlake.objectstore.opening import open_store
 from spanlake.server.access.credentials import Credential, Role, secret_digest
 
 READ = frozenset({Role.READ})
@@ -139,19 +141,20 @@ def test_fault_in_limits_is_named_with_its_line(tmp_path: Path, text: str, messa
     assert message in str(fault.value)
 
 
-def settings_with(path: Path) -> Settings:
-    return Settings(
+def in_force(tmp_path: Path, path: Path) -> LimitsInForce:
+    settings = Settings(
         limits=LimitSettings(trace_spans_max=5),
         query=QuerySettings(range_seconds_max=60),
         compaction=CompactionSettings(retention_seconds=100),
         overrides=OverrideSettings(file=str(path)),
         retention_by_tenant={"kept": 1000, "acme": 2000},
     )
+    return LimitsInForce(settings, StoredLimits(open_store(str(tmp_path / "store"))))
 
 
 def test_limits_in_force_follow_the_file_and_survive_a_broken_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = limits_file(tmp_path, "overrides: {acme: {trace_spans_max: 7}}")
-    limits = LimitsInForce(settings_with(path))
+    limits = in_force(tmp_path, path)
     assert limits.of("anybody") == TenantLimits(trace_spans_max=5, query_range_seconds_max=60, retention_seconds=100)
     assert (limits.of("acme").trace_spans_max, limits.of("acme").retention_seconds) == (7, 2000)
     assert (limits.of("kept").trace_spans_max, limits.of("kept").retention_seconds) == (5, 1000)
@@ -159,7 +162,7 @@ def test_limits_in_force_follow_the_file_and_survive_a_broken_one(tmp_path: Path
     limits.reload()
     limits.reload()
     assert limits.of("acme").trace_spans_max == 7
-    assert limits.file_failures == 2
+    assert limits.failures["file"] == 2
     assert [record.message for record in caplog.records].count("the limits of tenants cannot be read, those in force stay") == 1
     path.write_text("overrides: {acme: {retention_seconds: 3000}}")
     limits.reload()
@@ -167,17 +170,17 @@ def test_limits_in_force_follow_the_file_and_survive_a_broken_one(tmp_path: Path
     path.unlink()
     limits.reload()
     assert limits.of("acme").retention_seconds == 3000
-    assert limits.file_failures == 3
+    assert limits.failures["file"] == 3
 
 
 def test_a_broken_file_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a limit"):
-        LimitsInForce(settings_with(limits_file(tmp_path, "overrides: {a: {speed: 1}}")))
+        in_force(tmp_path, limits_file(tmp_path, "overrides: {a: {speed: 1}}"))
 
 
 def test_several_tenants_at_once_have_the_strictest_of_their_limits(tmp_path: Path) -> None:
     text = "overrides: {a: {query_range_seconds_max: 10}, b: {query_range_seconds_max: 20, query_concurrency_max: 3}}"
-    limits = LimitsInForce(settings_with(limits_file(tmp_path, text)))
+    limits = in_force(tmp_path, limits_file(tmp_path, text))
     both = limits.of("a|b")
     assert (both.query_range_seconds_max, both.query_concurrency_max, both.trace_spans_max) == (10, 3, 5)
     assert strictest([TenantLimits(live_bytes_max=0), TenantLimits(live_bytes_max=0)]).live_bytes_max == 0

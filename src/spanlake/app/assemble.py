@@ -15,6 +15,7 @@ from spanlake import __version__
 from spanlake.app.metrics import LimitsCollector, register_metrics
 from spanlake.app.tenancy.credentials_file import read_credentials
 from spanlake.app.tenancy.limits_in_force import LimitsInForce
+from spanlake.app.tenancy.stored_limits import StoredLimits
 from spanlake.app.timed import TimedReader, timed_queries
 from spanlake.blocks.catalog import Catalog
 from spanlake.blocks.footers import FooterCache
@@ -57,10 +58,10 @@ class System:
     def __init__(self, settings: Settings, effective_config: str) -> None:
         self._effective_config = effective_config
         self._settings = settings
-        self.limits = LimitsInForce(settings)
         credentials = read_credentials(Path(settings.access.file), os.environ) if settings.access.file else None
         tls = load_tls(settings.tls)
         self.store = open_store(settings.data, settings.store)
+        self.limits = LimitsInForce(settings, StoredLimits(self.store))
         self.catalog = Catalog(self.store, settings.store)
         self.footers = FooterCache(self.store, bytes_max=settings.blocks.footer_cache_bytes)
         wal = open_wal(wal_directory(settings, self.store), settings.wal)
@@ -81,7 +82,17 @@ class System:
         searcher, tags = Searcher(sources, settings.query), TagReader(sources, settings.query)
         queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder), Meter(sources, settings.query)), seconds)
         reader = TimedReader(finder, seconds)
-        self.core = Core(self.pipeline, reader, self, self.registry, queries, credentials=credentials, limits=self.limits, tls=tls)
+        self.core = Core(
+            self.pipeline,
+            reader,
+            self,
+            self.registry,
+            queries,
+            credentials=credentials,
+            limits=self.limits,
+            tls=tls,
+            overrides=self.limits,
+        )
         self._waiting_for = "starting"
         self._starter = threading.Thread(target=self._start, name="starter", daemon=True)
         self._refresher = threading.Thread(target=self._refresh, name="refresher", daemon=True)
@@ -127,6 +138,8 @@ class System:
                 warm_kernels()
             self._waiting_for = "replaying the write-ahead log"
             self.pipeline.start()
+            self._waiting_for = "reading the limits of tenants from the store"
+            self.limits.start()
         except Exception as failure:  # noqa: BLE001 (whatever it was, /ready must tell)
             if self._stopping.is_set():
                 return
@@ -134,7 +147,6 @@ class System:
             _LOG.exception("start failed; see the reason and start again")
             return
         self._waiting_for = ""
-        self.limits.start()
         self.maintenance.start()
         self._refresher.start()
         _LOG.info("ready", extra={"seconds": round(time.monotonic() - begin, 2)})

@@ -89,7 +89,8 @@ class LimitsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         failures = CounterMetricFamily("spanlake_overrides_failures", "Failed looks at the limits of single tenants", labels=["source"])
-        failures.add_metric(["file"], self._limits.file_failures)
+        for source, count in self._limits.failures.items():
+            failures.add_metric([source], count)
         yield failures
 
 

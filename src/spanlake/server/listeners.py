@@ -32,11 +32,12 @@ from spanlake.server.edge_metrics import EdgeMetrics, QueueMetrics
 from spanlake.server.otlp_grpc import ExportEdge, OtlpGrpcServer
 from spanlake.server.otlp_http import PushEdge, otlp_http_app
 from spanlake.server.parameters.search import RangeLimits
-from spanlake.server.ports import Health, Queries, SpanReceiver, TraceReader
+from spanlake.server.ports import Health, Queries, SpanReceiver, TenantOverrides, TraceReader
 from spanlake.server.query_http import query_app
 from spanlake.server.queueing.query_queue import QueryQueue
 from spanlake.server.queueing.turns import TurnLimits
 from spanlake.server.routes.metrics import metrics_routes
+from spanlake.server.routes.overrides import override_routes
 from spanlake.server.routes.search import search_routes
 from spanlake.server.routes.status import overview_routes, status_routes
 from spanlake.server.routes.tags import tag_routes
@@ -76,6 +77,7 @@ class Core:
     credentials: Sequence[Credential] | None = None  # None: everybody may do everything
     limits: LimitsSource = NO_LIMITS
     tls: Tls | None = None  # None: everything in the clear
+    overrides: TenantOverrides | None = None  # None: limits come from settings alone
 
 
 class Listeners:
@@ -105,6 +107,7 @@ class Listeners:
             *search_routes(query_edge, core.queries.searcher, limits),
             *tag_routes(query_edge, core.queries.tags, limits),
             *metrics_routes(query_edge, core.queries.meter),
+            *(override_routes(query_edge, core.overrides) if core.overrides else ()),
         ]
         self._query_app = query_app([*routes, *overview_routes(core.health, routes)], access, server.http_api_prefix)
         self._otlp_grpc = OtlpGrpcServer(ExportEdge(core.receiver, grpc_pool, server, metrics, access))

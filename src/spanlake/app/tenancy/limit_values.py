@@ -38,6 +38,11 @@ def parse_limit(name: str, written: object) -> float:
     return value
 
 
+def parse_limits(written: Mapping[str, object]) -> LimitValues:
+    """The values of some limits. ValueError as `parse_limit`."""
+    return {name: parse_limit(name, value) for name, value in written.items()}
+
+
 def with_limits(limits: TenantLimits, values: LimitValues) -> TenantLimits:
     """The limits with some replaced."""
     given: dict[str, Any] = dict(values)
