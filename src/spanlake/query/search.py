@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spanlake.engine import SearchPartial, TracesFound, evaluate_search, find_traces, finish, merge, newest, regex_problem
-from spanlake.model.errors import TooLarge
 from spanlake.model.queries import Inspected, SearchAnswer, SearchProgress, SearchQuery
 from spanlake.model.results import TraceFound
 from spanlake.model.scan import ScanBatch, ScanRequest
