@@ -73,14 +73,13 @@ def test_search_finds_the_same(live: Live, channel: grpc.Channel, query: str, li
 
 
 @pytest.mark.parametrize(
-    ("method", "request_name", "fields", "path", "parameters"),
+    ("method", "fields", "path", "parameters"),
     [
-        ("SearchTags", "SearchTagsRequest", {}, "/api/search/tags", {}),
-        ("SearchTagsV2", "SearchTagsRequest", {"scope": "span", "query": "{}"}, "/api/v2/search/tags", {"scope": "span"}),
-        ("SearchTagValues", "SearchTagValuesRequest", {"tagName": "number"}, "/api/search/tag/number/values", {}),
+        ("SearchTags", {}, "/api/search/tags", {}),
+        ("SearchTagsV2", {"scope": "span", "query": "{}"}, "/api/v2/search/tags", {"scope": "span"}),
+        ("SearchTagValues", {"tagName": "number"}, "/api/search/tag/number/values", {}),
         (
             "SearchTagValuesV2",
-            "SearchTagValuesRequest",
             {"tagName": "span.number", "maxTagValues": 3, "query": "{ .number > 7 }"},
             "/api/v2/search/tag/span.number/values",
             {"limit": 3, "q": "{ .number > 7 }"},
@@ -88,9 +87,9 @@ def test_search_finds_the_same(live: Live, channel: grpc.Channel, query: str, li
     ],
 )
 def test_tags_are_the_same(
-    live: Live, channel: grpc.Channel, method: str, request_name: str, fields: dict[str, Any], path: str, parameters: dict[str, Any]
+    live: Live, channel: grpc.Channel, method: str, fields: dict[str, Any], path: str, parameters: dict[str, Any]
 ) -> None:
-    answer = streamed(channel, method, request_name, f"{method}Response", **fields)
+    answer = streamed(channel, method, f"{method.removesuffix('V2')}Request", f"{method}Response", **fields)
     assert MessageToDict(answer)
     assert answer == over_http(live, path, f"{method}Response", **parameters)
 
