@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ from spanlake.model.queries import Inspected, SearchAnswer
 ECHO = b"GET /api/echo HTTP/1.1\r\nHost: x\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-SETTINGS = 4
+SETTINGS, PING, GOAWAY = 4, 6, 7
+MAX_CONCURRENT_STREAMS = 3
 SOON = 0.05
 NOTHING = SearchAnswer((), Inspected())
 
@@ -43,11 +45,10 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
     return data
 
 
-def read_frame_type(connection: socket.socket) -> int:
-    """The type of the HTTP/2 frame that comes."""
+def read_frame(connection: socket.socket) -> tuple[int, bytes]:
+    """The type and the payload of the HTTP/2 frame that comes."""
     head = read_exactly(connection, 9)
-    read_exactly(connection, int.from_bytes(head[:3], "big"))
-    return head[3]
+    return head[3], read_exactly(connection, int.from_bytes(head[:3], "big"))
 
 
 def read_echo(connection: socket.socket) -> bytes:
@@ -104,7 +105,7 @@ def test_http2_is_answered_when_its_first_bytes_come_in_pieces(served: Served, s
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for begin in range(0, len(hello), size):
             connection.sendall(hello[begin : begin + size])
-        assert read_frame_type(connection) == SETTINGS
+        assert read_frame(connection)[0] == SETTINGS
 
 
 def test_http_is_answered_in_order_when_requests_come_together_with_the_first_bytes(served: Served) -> None:
@@ -221,6 +222,33 @@ def test_grpc_port_closes_a_connection_that_does_not_begin() -> None:
     with nothing_found(header_seconds=SOON) as served, connected(served.ports.grpc) as connection:
         read_to_end(connection)
         eventually(lambda: served.metric("spanlake_http_connections", listener="grpc") == 0)
+
+
+@pytest.mark.parametrize("port", ["http", "grpc"])
+def test_http2_client_is_told_how_many_calls_it_may_make_at_once(served: Served, port: str) -> None:
+    with connected(getattr(served.ports, port)) as connection:
+        connection.sendall(PREFACE + EMPTY_SETTINGS)
+        _, payload = read_frame(connection)
+        settings = dict(struct.iter_unpack(">HI", payload))
+    assert settings[MAX_CONCURRENT_STREAMS] == 256
+
+
+@pytest.mark.parametrize("port", ["http", "grpc"])
+def test_http2_client_is_sent_away_when_it_pings_without_end(served: Served, port: str) -> None:
+    ping = b"\x00\x00\x08" + bytes((PING, 0)) + bytes(4) + b"are you?"
+    with connected(getattr(served.ports, port)) as connection:
+        connection.sendall(PREFACE + EMPTY_SETTINGS + ping * 10)
+        while (frame := read_frame(connection))[0] != GOAWAY:
+            pass
+        assert b"too_many_pings" in frame[1]
+
+
+@pytest.mark.parametrize("port", ["http", "grpc"])
+def test_call_is_refused_when_its_metadata_is_too_large(served: Served, port: str) -> None:
+    with opened(getattr(served.ports, port)) as channel:
+        call: Any = channel.unary_stream("/tempopb.StreamingQuerier/Search")
+        assert call(b"", metadata=(("x-scope-orgid", "a" * 70_000),)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert len(list(search(channel))) == 1
 
 
 @pytest.mark.slow
