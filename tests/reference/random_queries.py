@@ -36,11 +36,11 @@ def _query(chance: Random) -> str:
     kind = chance.randrange(12)
     if kind == 0:
         operator = chance.choice(("&&", "||", *RELATIONS))
-        return f"({_pipeline(chance, 2)}) {operator} ({_pipeline(chance, 2)})"
-    return _pipeline(chance, 3 if kind < 4 else 1)
+        return f"({pipeline(chance, 2)}) {operator} ({pipeline(chance, 2)})"
+    return pipeline(chance, 3 if kind < 4 else 1)
 
 
-def _pipeline(chance: Random, stages_max: int) -> str:
+def pipeline(chance: Random, stages_max: int) -> str:
     stages = [spansets(chance, 2) if often(chance, 0.85) else _later_stage(chance, is_first=True)]
     stages += [_later_stage(chance) for _ in range(chance.randint(0, stages_max))]
     return " | ".join(stages)
@@ -94,7 +94,7 @@ def _scalar(chance: Random, depth: int) -> str:
     if kind < 4:
         return "count()"
     if depth and kind == 4:
-        return f"({_pipeline(chance, 1)} | {_scalar(chance, 0)})"
+        return f"({pipeline(chance, 1)} | {_scalar(chance, 0)})"
     if depth and kind == 5:
         return f"({_scalar(chance, 0)} {chance.choice('+-*/%')} {_scalar_constant(chance)})"
     if depth and kind == 6:
