@@ -36,11 +36,23 @@ ALL_GENERATIONS = -1
 
 
 @dataclass(frozen=True, slots=True)
+class Pruning:
+    """Put summaries in place of similar spans: at least `spans_min` of them, whose attributes that fit `group_by` (patterns such as
+    `http.*`) agree; and of their ancestors up to `parent_depth` generations. ALL_GENERATIONS is no bound."""
+
+    group_by: tuple[str, ...]
+    spans_min: int
+    parent_depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class TraceFilter:
-    """Which spans of a trace are wanted: those that a TraceQL filter finds, their descendants down to `match_depth` generations, and, with
-    `keep_hierarchy`, the ancestors of all of these up to `ancestor_depth` generations. ALL_GENERATIONS is no bound."""
+    """How a trace is wanted. Which of its spans: those that a TraceQL filter finds (all without one), their descendants down to
+    `match_depth` generations, and, with `keep_hierarchy`, the ancestors of all of these up to `ancestor_depth` generations.
+    ALL_GENERATIONS is no bound."""
 
     text: str
     keep_hierarchy: bool = False
     match_depth: int = 0
     ancestor_depth: int = ALL_GENERATIONS
+    pruning: Pruning | None = None

@@ -1,4 +1,4 @@
-"""Trace by id with a filter: the spans that a TraceQL filter finds in it, and those around them that were asked for."""
+"""Trace by id as it was asked for: the spans that a TraceQL filter finds in it and those around them, similar spans summarized."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spanlake.blocks.memory.arrange import Arrangement
-from spanlake.blocks.scan.memory import MemoryScan, arranged
+from spanlake.blocks.scan.memory import ArrangedSpans, MemoryScan, arranged
 from spanlake.engine import regex_problem
 from spanlake.engine.matching import matching_rows
 from spanlake.model.errors import InvalidInput
 from spanlake.model.scan import Field
+from spanlake.model.spans import SpanBatch
 from spanlake.model.stop import Stop
-from spanlake.model.trace import ALL_GENERATIONS, TimeRange, TraceAnswer, TraceFilter
+from spanlake.model.trace import ALL_GENERATIONS, Pruning, TimeRange, TraceAnswer, TraceFilter
+from spanlake.query.federated import FederatedFinder
+from spanlake.query.pruning import Pruned, prune
 from spanlake.query.trace import TraceFinder, bounded_answer, split_twins
 from spanlake.traceql import check, parse
 from spanlake.traceql.ast import Intrinsic, Pipeline, SpansetFilter, walk
@@ -22,6 +25,8 @@ from spanlake.traceql.plan import SearchPlan, needs, plan_search
 from spanlake.traceql.vocabulary import IntrinsicName
 
 FILTERED = "Trace filtered, only a subset of spans matching the filter is returned"
+PRUNED = "Trace pruned: {spans} similar spans are shown as {summaries} summaries; ask with span_pruning=false to see every span"
+PRUNED_BEFORE = "Trace has summaries in place of spans since before it was stored; this is all that is stored of it"
 _I = IntrinsicName
 _OF_WHOLE_TRACES = frozenset({_I.ROOT_NAME, _I.ROOT_SERVICE_NAME, _I.TRACE_DURATION, _I.TRACE_ID})
 _NESTED_SETS = frozenset({_I.NESTED_SET_LEFT, _I.NESTED_SET_RIGHT, _I.NESTED_SET_PARENT})
@@ -44,29 +49,46 @@ def plan_of_filter(text: str) -> SearchPlan:
 class FilteringFinder:
     """The use case with what finds the traces."""
 
-    finder: TraceFinder
+    finder: TraceFinder | FederatedFinder
 
     def find_filtered(
         self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None, wanted: TraceFilter, stop: Stop
     ) -> TraceAnswer:
-        """The wanted spans of the trace with that id; not complete, unless there is no such trace."""
-        plan = plan_of_filter(wanted.text)
+        """The wanted spans of the trace with that id; not complete, unless there is no such trace or nothing was left out."""
+        plan = plan_of_filter(wanted.text) if wanted.text else None
         fragments, inspected = self.finder.fragments(tenant, trace_id, time_range)
         stop.check()
         if not fragments:
             return TraceAnswer(b"", 0, inspected_bytes=inspected)
         whole = arranged(fragments)
-        batch = MemoryScan(whole).batch(needs(plan).find | {Field("intrinsic", "nested_left")})
-        chosen = np.zeros(batch.rows, np.bool_)
-        chosen[matching_rows(plan, batch)] = True
-        chosen |= descendants(whole.arrangement, chosen, wanted.match_depth)
-        if wanted.keep_hierarchy:
-            chosen |= ancestors(whole.arrangement, chosen, wanted.ancestor_depth)
-        kept = whole.only_rows(chosen)
-        limit = self.finder.settings.trace_bytes_max
-        answer = bounded_answer(split_twins(kept), bytes_max=limit, inspected_bytes=inspected)
-        message = FILTERED if answer.complete else f"{answer.message}; {FILTERED}"
-        return TraceAnswer(answer.encoded, answer.spans, complete=False, message=message, inspected_bytes=inspected)
+        chosen = np.ones(len(whole.batch), np.bool_) if plan is None else wanted_rows(plan, whole, wanted)
+        pruned = _pruned(split_twins(whole.only_rows(chosen)), wanted.pruning)
+        answer = bounded_answer(pruned.batch, bytes_max=self.finder.settings.trace_bytes_max, inspected_bytes=inspected)
+        told = [answer.message, FILTERED if plan is not None else "", _told_of(pruned)]
+        complete = answer.complete and plan is None and not pruned.summaries
+        message = "; ".join(text for text in told if text)
+        return TraceAnswer(answer.encoded, answer.spans, complete=complete, message=message, inspected_bytes=inspected)
+
+
+def wanted_rows(plan: SearchPlan, whole: ArrangedSpans, wanted: TraceFilter) -> NDArray[np.bool_]:
+    """Which spans of a trace a filter finds, and those around them that were asked for."""
+    batch = MemoryScan(whole).batch(needs(plan).find | {Field("intrinsic", "nested_left")})
+    chosen = np.zeros(batch.rows, np.bool_)
+    chosen[matching_rows(plan, batch)] = True
+    chosen |= descendants(whole.arrangement, chosen, wanted.match_depth)
+    if wanted.keep_hierarchy:
+        chosen |= ancestors(whole.arrangement, chosen, wanted.ancestor_depth)
+    return chosen
+
+
+def _pruned(batch: SpanBatch, pruning: Pruning | None) -> Pruned:
+    return Pruned(batch) if pruning is None else prune(batch, pruning)
+
+
+def _told_of(pruned: Pruned) -> str:
+    if pruned.before:
+        return PRUNED_BEFORE
+    return PRUNED.format(spans=pruned.summarized, summaries=pruned.summaries) if pruned.summaries else ""
 
 
 def parent_rows(arrangement: Arrangement) -> NDArray[np.int64]:

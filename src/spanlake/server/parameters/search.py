@@ -5,15 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from spanlake.model.errors import InvalidInput
 from spanlake.model.queries import SEARCH_LIMIT_DEFAULT, SearchQuery, TagNamesQuery, TagValuesQuery
-from spanlake.model.trace import ALL_GENERATIONS, TimeRange, TraceFilter
+from spanlake.model.trace import ALL_GENERATIONS, Pruning, TimeRange, TraceFilter
 from spanlake.server.parameters.basic import NS_PER_SECOND, parse_integer, parse_time_ns
 from spanlake.server.parameters.legacy import legacy_query
 from spanlake.traceql.durations import parse_duration
 
 LIMIT_MAX = 262_144
+PRUNED_SPANS_MIN = 5
+PRUNED_PARENT_DEPTH = 1
+GROUP_BY_DEFAULT = ("db.operation*", "db.system*", "db.collection.name", "http.*method", "http.route", "rpc.method", "rpc.service")
+"""Attributes that similar spans have in common unless the request says otherwise; names of spans tell the rest."""
+GROUP_BY_PATTERNS_MAX = 50
+GROUP_BY_CHARACTERS_MAX = 2000
 SPSS_MAX = 100
 _LEGACY = ("tags", "minDuration", "maxDuration")
 _TRUE, _FALSE = {"1", "t", "T", "true", "TRUE", "True"}, {"0", "f", "F", "false", "FALSE", "False"}
@@ -25,6 +32,10 @@ class RangeLimits:
 
     seconds_max: float
     clock_ns: Callable[[], int] = time.time_ns
+
+
+RangeLimitsOf: TypeAlias = Callable[[str], RangeLimits]
+"""Those of a tenant, or of several that are asked at once."""
 
 
 def parse_search(parameters: Mapping[str, str], limits: RangeLimits) -> tuple[SearchQuery, bool]:
@@ -105,15 +116,34 @@ def _tag_limit(parameters: Mapping[str, str]) -> int:
 
 
 def parse_trace_filter(parameters: Mapping[str, str]) -> TraceFilter | None:
-    """The filter of trace by id; None without `q`."""
-    text = parameters.get("q", "").strip()
+    """How a trace by id is wanted; None without `q` and `span_pruning`: as it is."""
+    text, pruning = parameters.get("q", "").strip(), parse_pruning(parameters)
     if not text:
-        return None
+        return None if pruning is None else TraceFilter("", pruning=pruning)
     depths = {name: parse_integer(parameters, name, default) for name, default in (("match_depth", 0), ("ancestor_depth", ALL_GENERATIONS))}
     for name, depth in depths.items():
         if depth < ALL_GENERATIONS:
             raise InvalidInput(f"invalid {name}: must be -1 or greater, received {depth}")
-    return TraceFilter(text, _boolean(parameters, "keep_hierarchy"), depths["match_depth"], depths["ancestor_depth"])
+    return TraceFilter(text, _boolean(parameters, "keep_hierarchy"), depths["match_depth"], depths["ancestor_depth"], pruning)
+
+
+def parse_pruning(parameters: Mapping[str, str]) -> Pruning | None:
+    """How similar spans of a trace are summarized; None unless `span_pruning` is true."""
+    if not _boolean(parameters, "span_pruning"):
+        return None
+    text = parameters.get("span_pruning_group_by", "")
+    patterns = tuple(stripped for pattern in text.split(",") if (stripped := pattern.strip())) or GROUP_BY_DEFAULT
+    if len(text) > GROUP_BY_CHARACTERS_MAX or len(patterns) > GROUP_BY_PATTERNS_MAX:
+        raise InvalidInput(
+            f"invalid span_pruning_group_by: more than {GROUP_BY_PATTERNS_MAX} patterns or {GROUP_BY_CHARACTERS_MAX} characters"
+        )
+    spans_min = parse_integer(parameters, "span_pruning_min_spans", PRUNED_SPANS_MIN)
+    if spans_min < 2:
+        raise InvalidInput(f"invalid span_pruning_min_spans: must be 2 or greater, received {spans_min}")
+    depth = parse_integer(parameters, "span_pruning_max_parent_depth", PRUNED_PARENT_DEPTH)
+    if depth < ALL_GENERATIONS:
+        raise InvalidInput(f"invalid span_pruning_max_parent_depth: must be -1 or greater, received {depth}")
+    return Pruning(patterns, spans_min, depth)
 
 
 def _boolean(parameters: Mapping[str, str], name: str) -> bool:
