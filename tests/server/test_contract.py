@@ -151,8 +151,8 @@ def test_point_5_spans_per_spanset_are_three_when_spss_is_0_and_matched_counts_a
     assert (len(spanset["spans"]), spanset["matched"]) == (3, 5)
 
 
-def test_point_5_duplicate_parameters_do_not_fail(live: Live) -> None:
-    reply = live.get("/api/search?q=%7B%7D&q=%7B%7D&limit=1&limit=1&tag=a&tag=b")
+def test_point_5_first_of_duplicate_parameters_counts(live: Live) -> None:
+    reply = live.get("/api/search?q=%7B%7D&q=nonsense&limit=1&limit=x&%6Cimit=x&tag=a&tag=b&&=&limit")
     assert (reply.status, len(json.loads(reply.body)["traces"])) == (200, 1)
 
 
