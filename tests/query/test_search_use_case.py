@@ -11,12 +11,23 @@ import pytest
 from node import NOW_NS, TENANT, Node, ids_in, span
 from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.model.errors import InvalidInput, QueryCancelled, QueryTimeout, TooLarge
-from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesQuery, TagValue, TagValuesQuery
+from spanlake.model.metrics import RangeQuery
+from spanlake.model.queries import (
+    Inspected,
+    Progress,
+    SearchAnswer,
+    SearchProgress,
+    SearchQuery,
+    TagNamesQuery,
+    TagValue,
+    TagValuesQuery,
+)
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
-from spanlake.model.trace import ALL_GENERATIONS, TraceFilter
+from spanlake.model.trace import ALL_GENERATIONS, TimeRange, TraceFilter
 from spanlake.query.executors.inline import InlineExecutor
 from spanlake.query.executors.threads import ThreadExecutor
+from spanlake.query.metrics import Meter
 from spanlake.query.search import Searcher
 from spanlake.query.sources import TenantSources
 from spanlake.query.tags import TagReader
@@ -90,6 +101,18 @@ def test_search_tells_of_new_traces_before_it_has_read_old_ones(node: Node) -> N
     assert trace_ids(first) == [30]
     assert first.inspected.traces < told[-1].inspected.traces
     assert first.inspected.jobs < first.inspected.jobs_total
+
+
+@pytest.mark.parametrize("text", ["{ } | rate()", "{ } | compare({ .rare != nil })"])
+def test_metrics_over_time_say_how_far_they_are(node: Node, text: str) -> None:
+    told: list[Inspected] = []
+    query = RangeQuery(text, TimeRange(NOW_NS - 1000 * SECOND, NOW_NS), 100 * SECOND)
+    meter = Meter(sources_of(node), QuerySettings())
+    answer = meter.query_range(TENANT, query, Stop(), Progress(lambda: True, told.append))
+    assert [one.labels for one in answer.series] == [one.labels for one in meter.query_range(TENANT, query, Stop()).series]
+    assert len(told) == answer.inspected.jobs
+    assert all(seen.jobs <= seen.jobs_total for seen in told)
+    assert told[0].jobs < told[0].jobs_total
 
 
 def test_search_bounds_its_answer_when_parts_of_it_were_told_before(node: Node) -> None:

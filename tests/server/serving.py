@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from spanlake.model.errors import ConfigError, QueryCancelled
 from spanlake.model.ingest import Accepted
 from spanlake.model.metrics import InstantQuery, RangeQuery
-from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesQuery, TagValuesQuery
+from spanlake.model.queries import Progress, SearchAnswer, SearchProgress, SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.settings import QuerySettings, ServerSettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
@@ -77,7 +77,7 @@ class RecordingReader:
 
 @dataclass
 class RecordingQueries:
-    """Every query of TraceQL: answers or raises `outcome`; keeps what it was asked. With `waits`, answers when it is given up. A search
+    """Every query of TraceQL: answers or raises `outcome`; keeps what it was asked. With `waits`, answers when it is given up. One
     that is watched tells of `told` before."""
 
     outcome: Any = None
@@ -117,7 +117,10 @@ class RecordingQueries:
     def values_v1(self, tenant: str, query: TagValuesQuery, stop: Stop) -> Any:
         return self._answer(stop, tenant, query, "v1")
 
-    def query_range(self, tenant: str, query: RangeQuery, stop: Stop) -> Any:
+    def query_range(self, tenant: str, query: RangeQuery, stop: Stop, progress: Progress | None = None) -> Any:
+        if progress is not None:
+            for part in self.told:
+                progress.tell(part.inspected)
         return self._answer(stop, tenant, query)
 
     def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> Any:

@@ -224,6 +224,16 @@ def test_search_sends_what_it_has_while_it_goes_on(served: Served, channel: grpc
     assert served.queries.gave_up.wait(WAIT_SECONDS)
 
 
+def test_metrics_over_time_say_how_far_they_are_while_they_go_on(served: Served, channel: grpc.Channel) -> None:
+    served.queries.told = (SearchAnswer((), Inspected(jobs=1, jobs_total=9)),)
+    served.queries.waits = True
+    call = start(channel, "MetricsQueryRange", query="{} | rate()", start=1, end=60 * S)
+    message = next(call)
+    assert (list(message.series), message.metrics.completedJobs, message.metrics.totalJobs) == ([], 1, 9)
+    served.queries.outcome, served.queries.waits = MetricsAnswer((series("a", 3),), SEEN), False
+    assert [len(message.series) for message in call] == [1]
+
+
 # --- big answers
 
 

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from prometheus_client import Histogram
 
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
-from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
+from spanlake.model.queries import (
+    Progress,
+    SearchAnswer,
+    SearchProgress,
+    SearchQuery,
+    TagNamesAnswer,
+    TagNamesQuery,
+    TagValuesAnswer,
+    TagValuesQuery,
+)
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
 from spanlake.server.ports import Queries, SpanMeter, TagSource, TraceFilterer, TraceReader, TraceSearcher
@@ -82,9 +91,9 @@ class TimedMeter:
     meter: SpanMeter
     seconds: Histogram
 
-    def query_range(self, tenant: str, query: RangeQuery, stop: Stop) -> MetricsAnswer:
+    def query_range(self, tenant: str, query: RangeQuery, stop: Stop, progress: Progress | None = None) -> MetricsAnswer:
         with self.seconds.labels("metrics_range").time():
-            return self.meter.query_range(tenant, query, stop)
+            return self.meter.query_range(tenant, query, stop, progress)
 
     def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer:
         with self.seconds.labels("metrics_instant").time():

@@ -47,6 +47,14 @@ class SearchAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Who wants to know how far a query is. When `is_due` says so, `tell` hears of the figures so far."""
+
+    is_due: Callable[[], bool]
+    tell: Callable[[Inspected], None]
+
+
+@dataclass(frozen=True, slots=True)
 class SearchProgress:
     """Who wants to see an answer grow. When `is_due` says so, `tell` hears of traces that are certainly in the answer, newest first, and of
     the figures so far. It hears of a trace once, and of traces of the answer in its order, unless the search had to begin again."""

@@ -6,6 +6,7 @@ memory is that of the answer and not of what was read.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from spanlake.blocks.scan.tenant import overlaps
@@ -14,6 +15,7 @@ from spanlake.engine.metrics import Bounds, Grid, Total, instant_grid, observe, 
 from spanlake.engine.metrics.compare import ComparePartial, CompareTotal, observe_compare
 from spanlake.model.errors import InvalidInput
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
+from spanlake.model.queries import Progress
 from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
@@ -46,20 +48,21 @@ class Meter:
     sources: TenantSources
     settings: QuerySettings
 
-    def query_range(self, tenant: str, query: RangeQuery, stop: Stop) -> MetricsAnswer:
+    def query_range(self, tenant: str, query: RangeQuery, stop: Stop, progress: Progress | None = None) -> MetricsAnswer:
         """Series with a point per step. Raises QueryError, InvalidInput, TooLarge, QueryTimeout, QueryCancelled."""
         plan = plan_of(query.text)
         self._check_range(query.window)
         self._check_step(query)
         asked = query.exemplars_max if plan.hints.exemplars is None else plan.hints.exemplars
         exemplars_max = min(asked, self.settings.metrics_exemplars_max)
-        return self._answer(tenant, plan, range_grid(query.window, query.step_ns), self._bounds(query.series_max, exemplars_max), stop)
+        grid, bounds = range_grid(query.window, query.step_ns), self._bounds(query.series_max, exemplars_max)
+        return self._answer(tenant, plan, grid, bounds, lambda: start_work(stop, progress))
 
     def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer:
         """Series with one point, for the whole window; raises as `query_range` does."""
         plan = plan_of(query.text)
         self._check_range(query.window)
-        return self._answer(tenant, plan, instant_grid(query.window), self._bounds(query.series_max, 0), stop)
+        return self._answer(tenant, plan, instant_grid(query.window), self._bounds(query.series_max, 0), lambda: start_work(stop))
 
     def _check_range(self, window: TimeRange) -> None:
         longest = self.settings.metrics_range_seconds_max
@@ -80,10 +83,10 @@ class Meter:
         allowed = self.settings.metrics_series_max
         return Bounds(min(series_max or allowed, allowed), self.settings.metrics_bytes_max, exemplars_max)
 
-    def _answer(self, tenant: str, plan: MetricsPlan, grid: Grid, bounds: Bounds, stop: Stop) -> MetricsAnswer:
+    def _answer(self, tenant: str, plan: MetricsPlan, grid: Grid, bounds: Bounds, start: Callable[[], Work]) -> MetricsAnswer:
         series_max = max(min(bounds.series_max, self.settings.metrics_samples_max // grid.points), 1)
         bounds = Bounds(series_max, bounds.bytes_max, bounds.exemplars_max)
-        return self.sources.ask(tenant, lambda view: _answer(view, plan, grid, bounds, start_work(stop)))
+        return self.sources.ask(tenant, lambda view: _answer(view, plan, grid, bounds, start()))
 
 
 def _answer(view: View, plan: MetricsPlan, grid: Grid, bounds: Bounds, work: Work) -> MetricsAnswer:

@@ -10,12 +10,12 @@ one. Those are described before the first pass goes on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from spanlake.engine import SearchPartial, TracesFound, evaluate_search, find_traces, finish, merge, newest, regex_problem
-from spanlake.model.queries import Inspected, SearchAnswer, SearchProgress, SearchQuery
+from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery
 from spanlake.model.results import TraceFound
 from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
@@ -56,28 +56,28 @@ class Searcher:
         found = TracesFoundSoFar(search.query.limit)
         traces: tuple[TraceFound, ...] = ()
         told = 0  # of the best, which they remain
-        for units, newest_ns in self._find(search, found):
+        for newest_ns in self._find(search, found):
             if progress is not None and progress.is_due():
                 settled = found.settled(newest_ns)
                 traces += (more := self._describe(search, _from(settled, told), traces))
-                progress.tell(SearchAnswer(more, search.inspected_of(units)))
+                progress.tell(SearchAnswer(more, search.view.inspected_so_far(search.work)))
                 told = len(settled)
         traces += self._describe(search, _from(found.best(), told), traces)
         return SearchAnswer(traces, search.view.inspected(search.work))
 
-    def _find(self, search: Search, found: TracesFoundSoFar) -> Iterator[tuple[int, int]]:
-        """First pass. Now and then (units read, no trace of what is still to be read starts later than this)."""
+    def _find(self, search: Search, found: TracesFoundSoFar) -> Iterator[int]:
+        """First pass. Now and then a time after which no trace starts that is still to be read."""
         plan, query = search.plan, search.query
         if finds_nothing(plan):
             return
         request = ScanRequest(needs(plan).find, any_of(plan), query.window, trace_ids(plan))
-        for place, unit in enumerate(search.view.units):
+        for unit in search.view.units:
             if found.is_settled(unit.newest_ns):
                 break
-            yield place, unit.newest_ns
+            yield unit.newest_ns
             for part in search.view.map(unit, request, lambda batch: find_traces(plan, batch, window=query.window), search.work):
                 found.add(part)
-                yield place, unit.newest_ns
+                yield unit.newest_ns
 
     def _describe(self, search: Search, found: TracesFound, described: tuple[TraceFound, ...]) -> tuple[TraceFound, ...]:
         """Second pass, for the traces found; `described` are in the answer already."""
@@ -117,12 +117,6 @@ class Search:
     plan: SearchPlan
     query: SearchQuery
     work: Work
-
-    def inspected_of(self, units: int) -> Inspected:
-        """The figures so far, when so many units are read: the others seem to need as much work as these did."""
-        seen = self.view.inspected(self.work)
-        left = len(self.view.units) - units
-        return replace(seen, jobs_total=seen.jobs_total + left * max(seen.jobs_total // (units + 1), 1))
 
 
 class TracesFoundSoFar:

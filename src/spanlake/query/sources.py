@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from spanlake.blocks.live import LiveView
 from spanlake.blocks.scan.tenant import LIVE, ScanCaches, Unit, units_of
 from spanlake.model.errors import KeyMissing
-from spanlake.model.queries import Inspected
+from spanlake.model.queries import Inspected, Progress
 from spanlake.model.scan import ScanBatch, ScanRequest, ScanStatistics
 from spanlake.model.stop import Stop
 from spanlake.query.tasks import Executor
@@ -63,6 +63,7 @@ class View:
             return run
 
         work.stop.check()
+        work.units += 1
         pieces = unit.pieces(request, work.statistics)
         work.jobs_total += len(pieces)
         if pieces:
@@ -70,6 +71,8 @@ class View:
         for result, statistics in self.executor.run(task(piece) for piece in pieces):
             add_statistics(work.statistics, statistics)
             work.jobs += 1
+            if work.progress is not None and work.progress.is_due():
+                work.progress.tell(self.inspected_so_far(work))
             if result is not None:
                 yield result
 
@@ -90,20 +93,28 @@ class View:
             jobs_total=work.jobs_total,
         )
 
+    def inspected_so_far(self, work: Work) -> Inspected:
+        """The figures of a query that goes on, as if the units that it has not come to took as many jobs as the others."""
+        seen = self.inspected(work)
+        left = max(len(self.units) - work.units, 0)
+        return replace(seen, jobs_total=seen.jobs_total + left * max(seen.jobs_total // max(work.units, 1), 1))
+
 
 @dataclass(slots=True)
 class Work:
-    """One query at work: when it must stop, and what it has read so far. For one thread."""
+    """One query at work: when it must stop, who watches it, and what it has read so far. For one thread."""
 
     stop: Stop
     statistics: ScanStatistics
+    progress: Progress | None = None
+    units: int = 0
     jobs: int = 0
     jobs_total: int = 0
     units_read: set[str] = field(default_factory=set)
 
 
-def start_work(stop: Stop) -> Work:
-    return Work(stop, ScanStatistics())
+def start_work(stop: Stop, progress: Progress | None = None) -> Work:
+    return Work(stop, ScanStatistics(), progress)
 
 
 def add_statistics(total: ScanStatistics, part: ScanStatistics) -> None:

@@ -8,7 +8,16 @@ from typing import Protocol
 
 from spanlake.model.ingest import Accepted
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
-from spanlake.model.queries import SearchAnswer, SearchProgress, SearchQuery, TagNamesAnswer, TagNamesQuery, TagValuesAnswer, TagValuesQuery
+from spanlake.model.queries import (
+    Progress,
+    SearchAnswer,
+    SearchProgress,
+    SearchQuery,
+    TagNamesAnswer,
+    TagNamesQuery,
+    TagValuesAnswer,
+    TagValuesQuery,
+)
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange, TraceAnswer, TraceFilter
 
@@ -71,7 +80,7 @@ class TagSource(Protocol):
 class SpanMeter(Protocol):
     """Numbers over live and stored spans. Thread-safe and blocking; raises as TraceSearcher does."""
 
-    def query_range(self, tenant: str, query: RangeQuery, stop: Stop) -> MetricsAnswer: ...
+    def query_range(self, tenant: str, query: RangeQuery, stop: Stop, progress: Progress | None = None) -> MetricsAnswer: ...
 
     def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer: ...
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from spanlake.model.errors import InvalidInput, QueryError, TooLarge
-from spanlake.model.queries import SearchAnswer, SearchProgress
+from spanlake.model.metrics import MetricsAnswer
+from spanlake.model.queries import Inspected, Progress, SearchAnswer, SearchProgress
 from spanlake.model.stop import Stop
 from spanlake.server.parameters.metrics import bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
 from spanlake.server.parameters.search import RangeLimits, parse_search, parse_tag_names, parse_tag_values
@@ -133,13 +134,19 @@ def tag_methods(tags: TagSource, limits: RangeLimits) -> dict[str, Method]:
     return {"SearchTags": names, "SearchTagsV2": names_v2, "SearchTagValues": values, "SearchTagValuesV2": values_v2}
 
 
-def metrics_methods(meter: SpanMeter) -> dict[str, Method]:
-    """The two methods of metrics: one message with the answer."""
+def metrics_methods(meter: SpanMeter, clock: Callable[[], float] = time.monotonic) -> dict[str, Method]:
+    """The two methods of metrics: one message with the answer; over time, also messages that say how far it is and have no series."""
 
     def query_range(call: Call) -> None:
         query = parse_range_query(decode_query_range_request(call.request))
+        pace = Pace(clock)
+
+        def tell(seen: Inspected) -> None:
+            _send_packets(call, encode_query_range_response(MetricsAnswer((), seen)), passing=True)
+            pace.rest()
+
         try:
-            answer = meter.query_range(call.tenant, query, call.stop)
+            answer = meter.query_range(call.tenant, query, call.stop, Progress(pace.is_due, tell))
         except QueryError as error:
             raise bad_range_query(query.text, error) from None
         _send_packets(call, encode_query_range_response(answer))
