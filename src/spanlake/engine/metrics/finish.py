@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spanlake.engine.metrics.functions import counts, extremes, histogram, quantiles, totals
 from spanlake.engine.metrics.grid import Grid
@@ -59,10 +60,16 @@ def _quantiles(function: nodes.Quantiles, partial: LeafPartial, grid: Grid, seri
     number = {labels: place for place, labels in enumerate(partial.series[:share])}
     for one in partial.exemplars:
         if one.series in number and one.value is not None:
-            distances = np.abs(found[number[one.series], :, one.point] - one.value)
+            distances = _distances(found[number[one.series], :, one.point], one.value)
             marks[number[one.series] * len(function.quantiles) + int(distances.argmin())].append(Mark(one, one.value))
     labels = tuple((*own, (QUANTILE, _double(quantile))) for own in partial.series[:share] for quantile in function.quantiles)
     return Table(labels, found.reshape(-1, grid.points), tuple(map(tuple, marks)), partial.cut or share < len(partial.series))
+
+
+def _distances(numbers: NDArray[np.float64], value: float) -> NDArray[np.float64]:
+    """From each number to the value; an infinity is near to itself alone, and what is no number is far from all."""
+    with np.errstate(invalid="ignore"):
+        return np.where(numbers == value, 0.0, np.nan_to_num(np.abs(numbers - value), nan=np.inf))
 
 
 def _histogram(partial: LeafPartial, grid: Grid, series_max: int) -> Table:

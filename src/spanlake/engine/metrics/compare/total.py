@@ -26,12 +26,14 @@ from spanlake.engine.metrics.labels import NIL, label_order
 from spanlake.engine.metrics.tree import Table
 from spanlake.model.metrics import Series
 from spanlake.model.results import Attributes, ResultType, TypedValue
+from spanlake.model.scan import NumberType
 from spanlake.traceql.plan.metrics.nodes import ComparePlan
 
 SIDE = "__meta_type"
 SIDES = ("baseline", "selection")
 """In the order of the cells."""
 
+_WORDS = (NumberType.STATUS, NumberType.KIND)
 _VALUES_PER_ATTRIBUTE = 1 << 17
 _WAITING_BYTES_MIN = 1 << 22
 
@@ -113,7 +115,8 @@ class CompareTotal:
             for cells in (Cells(distinct.counts.keys % self._width, distinct.counts.columns), *attribute.rest):
                 total += _dense(cells, first, points)
             totals = totals_between(distinct, self._width, first, last)
-            places = best(distinct.values, totals, self._plan.top)
+            # Status and kind are told apart by their words, which the final order is by; here they would be by code.
+            places = best(distinct.values, totals, len(distinct) if kind in _WORDS else self._plan.top)
             for place, value in zip(places.tolist(), typed_values(kind, distinct.values, places), strict=True):
                 assert value is not None
                 labels = ((SIDE, _text(SIDES[side])), (key, value))
