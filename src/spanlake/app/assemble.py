@@ -30,6 +30,7 @@ from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore
 from spanlake.query.executors.inline import InlineExecutor
 from spanlake.query.executors.threads import ThreadExecutor
+from spanlake.query.federated import FederatedFinder, FederatedSearcher, FederatedSources
 from spanlake.query.metrics import Meter
 from spanlake.query.search import Searcher
 from spanlake.query.sources import TenantSources
@@ -75,12 +76,14 @@ class System:
         register_metrics(self.registry, self.pipeline, self.maintenance, self.footers)
         self.registry.register(LimitsCollector(self.limits))
         seconds = Histogram("spanlake_query_seconds", "Duration of queries", ["kind"], registry=self.registry)
-        finder = TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, settings.query)
+        finder = FederatedFinder(TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, settings.query))
         self.caches = ScanCaches(self.store, self.footers, bytes_max=settings.query.cache_bytes)
         executor = ThreadExecutor(settings.query.threads) if settings.query.threads else InlineExecutor()
-        sources = TenantSources(self.caches, self.pipeline.view, self.tenants.refresh, executor)
-        searcher, tags = Searcher(sources, settings.query), TagReader(sources, settings.query)
-        queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder), Meter(sources, settings.query)), seconds)
+        single = TenantSources(self.caches, self.pipeline.view, self.tenants.refresh, executor)
+        sources = FederatedSources(single)
+        searcher, tags = FederatedSearcher(Searcher(single, settings.query)), TagReader(sources, settings.query)
+        meter = Meter(sources, settings.query, self.limits)
+        queries = timed_queries(Queries(searcher, tags, FilteringFinder(finder), meter), seconds)
         reader = TimedReader(finder, seconds)
         self.core = Core(
             self.pipeline,

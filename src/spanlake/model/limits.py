@@ -22,6 +22,7 @@ class TenantLimits:
     attribute_bytes_max: int = 0
     live_bytes_max: int = 0
     query_range_seconds_max: float = 168 * 3600
+    metrics_range_seconds_max: float = 24 * 3600
     query_concurrency_max: int = 0
     retention_seconds: float = 14 * 86400
 
@@ -33,6 +34,7 @@ SETTING_OF = {
     "attribute_bytes_max": "limits.attribute_bytes_max",
     "live_bytes_max": "limits.live_bytes_max",
     "query_range_seconds_max": "query.range_seconds_max",
+    "metrics_range_seconds_max": "query.metrics_range_seconds_max",
     "query_concurrency_max": "limits.query_concurrency_max",
     "retention_seconds": "compaction.retention_seconds",
 }
@@ -71,6 +73,7 @@ def default_limits(settings: Settings) -> TenantLimits:
         attribute_bytes_max=own.attribute_bytes_max,
         live_bytes_max=own.live_bytes_max,
         query_range_seconds_max=query.range_seconds_max,
+        metrics_range_seconds_max=query.metrics_range_seconds_max,
         query_concurrency_max=own.query_concurrency_max,
         retention_seconds=compaction.retention_seconds,
     )

@@ -14,13 +14,15 @@ from spanlake.engine import regex_problem
 from spanlake.engine.metrics import Bounds, Grid, Total, instant_grid, observe, range_grid
 from spanlake.engine.metrics.compare import ComparePartial, CompareTotal, observe_compare
 from spanlake.model.errors import InvalidInput
+from spanlake.model.limits import LimitsSource
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
 from spanlake.model.queries import Progress
 from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange
-from spanlake.query.sources import TenantSources, View, Work, start_work
+from spanlake.query.federated import Sources
+from spanlake.query.sources import View, Work, start_work
 from spanlake.traceql import check, parse
 from spanlake.traceql.durations import format_duration
 from spanlake.traceql.plan.metrics import MetricsPlan, finds_no_span, metrics_any_of, metrics_needs, metrics_trace_ids, plan_metrics
@@ -45,13 +47,14 @@ def plan_of(text: str) -> MetricsPlan:
 class Meter:
     """The use case with what it reads from."""
 
-    sources: TenantSources
+    sources: Sources
     settings: QuerySettings
+    limits: LimitsSource | None = None  # None: the settings hold for every tenant
 
     def query_range(self, tenant: str, query: RangeQuery, stop: Stop, progress: Progress | None = None) -> MetricsAnswer:
         """Series with a point per step. Raises QueryError, InvalidInput, TooLarge, QueryTimeout, QueryCancelled."""
         plan = plan_of(query.text)
-        self._check_range(query.window)
+        self._check_range(tenant, query.window)
         self._check_step(query)
         asked = query.exemplars_max if plan.hints.exemplars is None else plan.hints.exemplars
         exemplars_max = min(asked, self.settings.metrics_exemplars_max)
@@ -61,11 +64,12 @@ class Meter:
     def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer:
         """Series with one point, for the whole window; raises as `query_range` does."""
         plan = plan_of(query.text)
-        self._check_range(query.window)
+        self._check_range(tenant, query.window)
         return self._answer(tenant, plan, instant_grid(query.window), self._bounds(query.series_max, 0), lambda: start_work(stop))
 
-    def _check_range(self, window: TimeRange) -> None:
-        longest = self.settings.metrics_range_seconds_max
+    def _check_range(self, tenant: str, window: TimeRange) -> None:
+        own = self.limits.of(tenant) if self.limits else self.settings
+        longest = own.metrics_range_seconds_max
         if longest and window.end_ns - window.start_ns > longest * _NS_PER_SECOND:
             allowed = format_duration(round(longest * _NS_PER_SECOND))
             raise InvalidInput(f"metrics query time range exceeds the maximum allowed duration of {allowed}")

@@ -25,7 +25,8 @@ from spanlake.model.scan import Comparison, Field, Predicate, ScanBatch, ScanReq
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange
-from spanlake.query.sources import TenantSources, View, Work, start_work
+from spanlake.query.federated import Sources
+from spanlake.query.sources import View, Work, start_work
 from spanlake.traceql import ast, parse_leniently, parse_reference
 from spanlake.traceql.ast import FieldReference, Intrinsic, Pipeline
 from spanlake.traceql.plan import SearchPlan, any_of, needs, plan_search, trace_ids
@@ -57,7 +58,7 @@ NAMES_AT_ONCE = 200
 class TagReader:
     """The use cases with what they read from."""
 
-    sources: TenantSources
+    sources: Sources
     settings: QuerySettings
 
     def names(self, tenant: str, query: TagNamesQuery, stop: Stop) -> TagNamesAnswer:

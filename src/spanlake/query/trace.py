@@ -43,10 +43,7 @@ class TraceFinder:
 
     def find(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> TraceAnswer:
         """The trace with that id (high and low 64 bits); `time_range` bounds the blocks that are looked at."""
-        found, inspected = self.fragments(tenant, trace_id, time_range)
-        if not found:
-            return TraceAnswer(b"", 0, inspected_bytes=inspected)
-        return bounded_answer(combine(found), bytes_max=self.settings.trace_bytes_max, inspected_bytes=inspected)
+        return answer_of(*self.fragments(tenant, trace_id, time_range), self.settings)
 
     def fragments(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> tuple[list[SpanBatch], int]:
         """What there is of a trace in every place, in order of arrival, and the bytes that were looked at."""
@@ -84,6 +81,13 @@ class TraceFinder:
 
 def _overlaps(block: Block, time_range: TimeRange | None) -> bool:
     return time_range is None or (block.trace_start_min_ns < time_range.end_ns and block.trace_end_max_ns >= time_range.start_ns)
+
+
+def answer_of(fragments: list[SpanBatch], inspected_bytes: int, settings: QuerySettings) -> TraceAnswer:
+    """The answer that fragments of one trace, in order of arrival, make."""
+    if not fragments:
+        return TraceAnswer(b"", 0, inspected_bytes=inspected_bytes)
+    return bounded_answer(combine(fragments), bytes_max=settings.trace_bytes_max, inspected_bytes=inspected_bytes)
 
 
 def combine(batches: list[SpanBatch]) -> SpanBatch:

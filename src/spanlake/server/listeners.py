@@ -23,7 +23,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from spanlake.model.limits import NO_LIMITS, LimitsSource
+from spanlake.model.limits import LimitsSource, SameLimits, TenantLimits
 from spanlake.model.settings import QuerySettings, ServerSettings
 from spanlake.server.access.credentials import Credential
 from spanlake.server.access.decide import Access
@@ -75,7 +75,7 @@ class Core:
     registry: CollectorRegistry
     queries: Queries
     credentials: Sequence[Credential] | None = None  # None: everybody may do everything
-    limits: LimitsSource = NO_LIMITS
+    limits: LimitsSource | None = None  # None: those of the settings for every tenant
     tls: Tls | None = None  # None: everything in the clear
     overrides: TenantOverrides | None = None  # None: limits come from settings alone
 
@@ -86,7 +86,8 @@ class Listeners:
     def __init__(self, core: Core, server: ServerSettings, query: QuerySettings) -> None:
         self._settings = server
         self._tls = core.tls
-        concurrency = turn_limits(server, lambda tenant: core.limits.of(tenant).query_concurrency_max)
+        own = core.limits or SameLimits(TenantLimits(query_range_seconds_max=query.range_seconds_max))
+        concurrency = turn_limits(server, lambda tenant: own.of(tenant).query_concurrency_max)
         self._queries = QueryQueue(concurrency, QueueMetrics(core.registry))
         self._push_pools = [
             WorkPool(name, threads=server.receive_threads, queue_max=server.receive_queue_max) for name in ("otlp-http", "otlp-grpc")
@@ -100,7 +101,10 @@ class Listeners:
         http_pool, grpc_pool = self._push_pools
         self._otlp_http_app = otlp_http_app(PushEdge(core.receiver, http_pool, budget, server, metrics, threading.Lock(), access))
         query_edge = QueryEdge(self._queries, query.timeout_seconds, access)
-        limits = RangeLimits(query.range_seconds_max)
+
+        def limits(tenant: str) -> RangeLimits:
+            return RangeLimits(own.of(tenant).query_range_seconds_max)
+
         routes = [
             *status_routes(core.health, core.registry),
             *trace_routes(query_edge, core.reader, core.queries.filterer),

@@ -9,6 +9,7 @@ from spanlake.model.tenants import check_tenant
 
 # Fine in a tenant name, but a shell, a glob or a URL parser between us and the table takes them for its own.
 _ESCAPED = re.compile(r"[!*'()]")
+_UNDERSCORE = re.compile(r"_")
 _ESCAPE = re.compile(r"@([0-9A-F]{2})")
 
 _TABLES = "tables"
@@ -19,7 +20,7 @@ CHECKPOINT_KEY = re.compile(rf".*/{LOG_DIRECTORY}/(\d{{20}})\.checkpoint\.parque
 
 
 def table_prefix(tenant: str) -> str:
-    """The directory of the tenant's table: `tables/<name>`, the name with `@XX` (hexadecimal) for each of `!*'()`."""
+    """The directory of the tenant's table: `tables/<name>`, the name as `tenant_directory` has it."""
     return f"{_TABLES}/{tenant_directory(tenant)}"
 
 
@@ -44,8 +45,10 @@ def tenant_of_marker(key: str) -> str | None:
 
 
 def tenant_directory(tenant: str) -> str:
-    """The name of a tenant as one segment of a key. Different tenants have different ones."""
-    return _ESCAPED.sub(lambda match: f"@{ord(match[0]):02X}", check_tenant(tenant))
+    """The name of a tenant as one segment of a key: with `@XX` (hexadecimal) for each of `!*'()`. Different tenants have different ones."""
+    # A table in a directory named as the log of a table is one that the Delta library does not find.
+    special = _UNDERSCORE if check_tenant(tenant) == LOG_DIRECTORY else _ESCAPED
+    return special.sub(lambda match: f"@{ord(match[0]):02X}", tenant)
 
 
 def tenant_of_directory(directory: str) -> str | None:

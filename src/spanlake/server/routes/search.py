@@ -13,7 +13,7 @@ from spanlake.model.errors import InvalidInput, QueryError
 from spanlake.model.queries import SearchQuery
 from spanlake.model.stop import Stop
 from spanlake.server.answers import TEXT, Answer, QueryEdge, negotiated_answer, stoppable_endpoint
-from spanlake.server.parameters.search import RangeLimits, parse_search
+from spanlake.server.parameters.search import RangeLimitsOf, parse_search
 from spanlake.server.ports import TraceSearcher
 from spanlake.wire.search_json import encode_search
 from spanlake.wire.tempo_protobuf import encode_search_response
@@ -21,13 +21,13 @@ from spanlake.wire.tempo_protobuf import encode_search_response
 T = TypeVar("T")
 
 
-def search_routes(edge: QueryEdge, searcher: TraceSearcher, limits: RangeLimits) -> list[Route]:
+def search_routes(edge: QueryEdge, searcher: TraceSearcher, limits: RangeLimitsOf) -> list[Route]:
     """`/api/search` and `/api/explain`."""
 
     def asked(request: Request, ask: Callable[[str, SearchQuery, Stop], T], stop: Stop) -> tuple[T, bool]:
         """(the answer, whether the search is a legacy one)."""
-        query, legacy = parse_search(request.query_params, limits)
         tenant = edge.tenants_of(request)
+        query, legacy = parse_search(request.query_params, limits(tenant))
         try:
             return ask(tenant, query, stop), legacy
         except QueryError as error:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from spanlake.model.stop import Stop
 from spanlake.server.answers import Answer, QueryEdge, negotiated_answer, stoppable_endpoint
-from spanlake.server.parameters.search import RangeLimits, parse_tag_names, parse_tag_values
+from spanlake.server.parameters.search import RangeLimitsOf, parse_tag_names, parse_tag_values
 from spanlake.server.ports import TagSource
 from spanlake.wire.search_json import encode_tag_names_v1, encode_tag_names_v2, encode_tag_values_v1, encode_tag_values_v2
 from spanlake.wire.tempo_protobuf import (
@@ -25,31 +25,32 @@ from spanlake.wire.tempo_protobuf import (
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
-def tag_routes(edge: QueryEdge, tags: TagSource, limits: RangeLimits) -> list[Route]:
+def tag_routes(edge: QueryEdge, tags: TagSource, limits: RangeLimitsOf) -> list[Route]:
     """`/api/search/tags`, `/api/search/tag/{name}/values` and the same below `/api/v2`."""
 
-    def tenant(request: Request) -> str:
-        return edge.tenants_of(request)
-
     def names_v1(request: Request, stop: Stop) -> Answer:
-        query = parse_tag_names(request.query_params, limits)
-        found = tags.names(tenant(request), query, stop)
+        tenant = edge.tenants_of(request)
+        query = parse_tag_names(request.query_params, limits(tenant))
+        found = tags.names(tenant, query, stop)
         intrinsics = query.scope == "intrinsic"
         as_json, as_protobuf = partial(encode_tag_names_v1, intrinsics=intrinsics), partial(encode_tags_response, intrinsics=intrinsics)
         return negotiated_answer(request, found, as_json=as_json, as_protobuf=as_protobuf)
 
     def names_v2(request: Request, stop: Stop) -> Answer:
-        found = tags.names(tenant(request), parse_tag_names(request.query_params, limits), stop)
+        tenant = edge.tenants_of(request)
+        found = tags.names(tenant, parse_tag_names(request.query_params, limits(tenant)), stop)
         return negotiated_answer(request, found, as_json=encode_tag_names_v2, as_protobuf=encode_tags_v2_response)
 
     def values_v1(request: Request, stop: Stop) -> Answer:
-        query = parse_tag_values(tag_in(request), request.query_params, limits)
-        found = tags.values_v1(tenant(request), query, stop)
+        tenant = edge.tenants_of(request)
+        query = parse_tag_values(tag_in(request), request.query_params, limits(tenant))
+        found = tags.values_v1(tenant, query, stop)
         return negotiated_answer(request, found, as_json=encode_tag_values_v1, as_protobuf=encode_tag_values_response)
 
     def values_v2(request: Request, stop: Stop) -> Answer:
-        query = parse_tag_values(tag_in(request), request.query_params, limits)
-        found = tags.values(tenant(request), query, stop)
+        tenant = edge.tenants_of(request)
+        query = parse_tag_values(tag_in(request), request.query_params, limits(tenant))
+        found = tags.values(tenant, query, stop)
         return negotiated_answer(request, found, as_json=encode_tag_values_v2, as_protobuf=encode_tag_values_v2_response)
 
     def route(path: str, answer: Callable[[Request, Stop], Answer]) -> Route:

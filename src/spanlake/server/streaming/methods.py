@@ -15,7 +15,7 @@ from spanlake.model.metrics import MetricsAnswer
 from spanlake.model.queries import Inspected, Progress, SearchAnswer, SearchProgress
 from spanlake.model.stop import Stop
 from spanlake.server.parameters.metrics import bad_instant_query, bad_range_query, parse_instant_query, parse_range_query
-from spanlake.server.parameters.search import RangeLimits, parse_search, parse_tag_names, parse_tag_values
+from spanlake.server.parameters.search import RangeLimitsOf, parse_search, parse_tag_names, parse_tag_values
 from spanlake.server.ports import Queries, SpanMeter, TagSource, TraceSearcher
 from spanlake.server.streaming.packets import packets
 from spanlake.wire.tempo_protobuf import (
@@ -62,7 +62,7 @@ Method: TypeAlias = Callable[[Call], None]
 """Sends at least one message, or raises what the HTTP endpoint would answer with."""
 
 
-def streaming_methods(queries: Queries, limits: RangeLimits) -> dict[str, Method]:
+def streaming_methods(queries: Queries, limits: RangeLimitsOf) -> dict[str, Method]:
     """By name; those of metrics only if there is somebody to ask."""
     return {
         "Search": search_method(queries.searcher, limits),
@@ -71,11 +71,11 @@ def streaming_methods(queries: Queries, limits: RangeLimits) -> dict[str, Method
     }
 
 
-def search_method(searcher: TraceSearcher, limits: RangeLimits, clock: Callable[[], float] = time.monotonic) -> Method:
+def search_method(searcher: TraceSearcher, limits: RangeLimitsOf, clock: Callable[[], float] = time.monotonic) -> Method:
     """`Search`: complete traces, each once, those that are certain before the search ends; and how far it is."""
 
     def search(call: Call) -> None:
-        query, legacy = parse_search(decode_search_request(call.request), limits)
+        query, legacy = parse_search(decode_search_request(call.request), limits(call.tenant))
         pace = Pace(clock)
         sent: set[int] = set()
 
@@ -112,23 +112,23 @@ class Pace:
         return self._clock() >= self._due
 
 
-def tag_methods(tags: TagSource, limits: RangeLimits) -> dict[str, Method]:
+def tag_methods(tags: TagSource, limits: RangeLimitsOf) -> dict[str, Method]:
     """The four methods of names and values of tags: one message with all there is."""
 
     def names(call: Call) -> None:
-        query = parse_tag_names(decode_tags_request(call.request), limits)
+        query = parse_tag_names(decode_tags_request(call.request), limits(call.tenant))
         _send_packets(call, encode_tags_response(tags.names(call.tenant, query, call.stop), intrinsics=query.scope == "intrinsic"))
 
     def names_v2(call: Call) -> None:
-        query = parse_tag_names(decode_tags_request(call.request), limits)
+        query = parse_tag_names(decode_tags_request(call.request), limits(call.tenant))
         _send_packets(call, encode_tags_v2_response(tags.names(call.tenant, query, call.stop)))
 
     def values(call: Call) -> None:
-        query = parse_tag_values(*decode_tag_values_request(call.request), limits)
+        query = parse_tag_values(*decode_tag_values_request(call.request), limits(call.tenant))
         _send_packets(call, encode_tag_values_response(tags.values_v1(call.tenant, query, call.stop)))
 
     def values_v2(call: Call) -> None:
-        query = parse_tag_values(*decode_tag_values_request(call.request), limits)
+        query = parse_tag_values(*decode_tag_values_request(call.request), limits(call.tenant))
         _send_packets(call, encode_tag_values_v2_response(tags.values(call.tenant, query, call.stop)))
 
     return {"SearchTags": names, "SearchTagsV2": names_v2, "SearchTagValues": values, "SearchTagValuesV2": values_v2}
