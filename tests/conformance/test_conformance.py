@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from answers import differences
 from meter_answers import ANY_RANGE
 from naive_series import Labels
+from pushed_corpus import ASKED, BASE_NS, CASES, STEP_NS, expected_series, payloads
 from series_answers import EXACT, SKETCHED, series_differences
 from tempo_json import read_query_instant, read_query_range, read_search, read_tag_names, read_tag_values
 
-from node import NOW_NS, TENANT, Node
+from node import TENANT, Node
 from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.model.errors import InvalidInput, QueryError
 from spanlake.model.metrics import InstantQuery, RangeQuery
@@ -29,32 +27,9 @@ from spanlake.query.search import Searcher
 from spanlake.query.sources import TenantSources
 from spanlake.query.tags import TagReader
 from spanlake.wire.metrics_json import encode_query_instant, encode_query_range
-from spanlake.wire.otlp_json import decode_request
 from spanlake.wire.search_json import encode_search, encode_tag_names_v2, encode_tag_values_v2
 
-CORPUS = Path(__file__).parent
-CASES = [json.loads(line) for line in (CORPUS / "cases.jsonl").read_text().splitlines()]
-BASE_NS = NOW_NS - 180_000_000_000
-WINDOW = TimeRange(BASE_NS - 60_000_000_000, BASE_NS + 120_000_000_000 + 1)
-ASKED = TimeRange(BASE_NS - 60_000_000_000, BASE_NS + 120_000_000_000)
-STEP_NS = 10_000_000_000
-TIMES = ("startTimeUnixNano", "endTimeUnixNano", "timeUnixNano")
-
-
-def shifted(content: Any) -> Any:
-    """The content with all times moved to BASE_NS."""
-    if isinstance(content, list):
-        return [shifted(item) for item in content]
-    if isinstance(content, dict):
-        return {key: str(int(value) + BASE_NS) if key in TIMES else shifted(value) for key, value in content.items()}
-    return content
-
-
-@cache
-def payloads() -> tuple[bytes, ...]:
-    """The pushes of the corpus as protobuf."""
-    pushes = [json.loads(line) for line in (CORPUS / "pushes.jsonl").read_text().splitlines()]
-    return tuple(bytes(decode_request(json.dumps(shifted(push)).encode()).protobuf) for push in pushes)
+WINDOW = TimeRange(ASKED.start_ns, ASKED.end_ns + 1)
 
 
 def live(node: Node) -> None:
@@ -151,18 +126,6 @@ def test_tag_names_are_those_of_the_corpus(asked: Asked, case: dict[str, Any]) -
 @pytest.mark.parametrize("case", cases("values"))
 def test_tag_values_are_those_of_the_corpus(asked: Asked, case: dict[str, Any]) -> None:
     assert asked.values(case["q"]) == sorted(case["answer"])
-
-
-def expected_series(case: dict[str, Any]) -> dict[Labels, dict[int, float]]:
-    """The answer of a metrics case: labels → time in ns → value."""
-    last_ms = (ASKED.end_ns - BASE_NS) // 1_000_000
-    points = {text: written if case["kind"] == "range" else [(last_ms, written)] for text, written in case["answer"].items()}
-    return {
-        tuple((key, (kind, content)) for key, (kind, content) in json.loads(text)): {
-            BASE_NS + at_ms * 1_000_000: number for at_ms, number in pairs
-        }
-        for text, pairs in points.items()
-    }
 
 
 @pytest.mark.parametrize("case", cases("range", "instant"))
