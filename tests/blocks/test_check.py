@@ -219,6 +219,7 @@ def test_false_statistics_are_found(tmp_path: Path) -> None:
     assert finding.problem.startswith("its statistics say min ")
 
 
+@pytest.mark.slow
 def test_flipped_bits_are_found_in_every_page(tmp_path: Path) -> None:
     """Pages have checksums; their headers have none, and some bits of those mean nothing to anybody."""
     data, columns, info = sound_file(1)

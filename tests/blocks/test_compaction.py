@@ -150,6 +150,7 @@ def test_duplicates_count_once_before_a_merge_and_are_gone_after(tmp_path: Path)
         assert len(node.trace(1)) == 3
 
 
+@pytest.mark.slow
 def test_nothing_changes_in_any_trace_when_realistic_blocks_are_merged(tmp_path: Path) -> None:
     templates = TraceTemplates(5, spans_per_payload=300)
     with Node(tmp_path, compaction=CompactionSettings(blocks_min=4)) as node:

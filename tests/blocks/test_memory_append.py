@@ -106,6 +106,7 @@ def test_concatenating_is_joining_lists_when_batches_share_their_strings(parts: 
     assert plain_spans(concatenate(shared)) == joined(parts)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(batches, max_size=6), st.integers(1, 20))
 def test_buffer_is_a_list_when_batches_are_appended(parts: list[SpanBatch], chunk_spans: int) -> None:

@@ -116,8 +116,9 @@ def test_a_scan_gives_the_same_wherever_spans_are(tmp_path: Path, store: Storage
     assert not found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_min", [1, 20])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_live_spans_are_the_same_when_they_were_looked_at_after_every_push(tmp_path: Path, rows_min: int, seed: int) -> None:
     """Each look arranges what is new, and joins it with what was arranged before only now and then."""
     pushes = pushes_of(seed, 14)
@@ -195,6 +196,7 @@ def matters(any_of: tuple[frozenset[Predicate], ...], rows: list[dict[Field, obj
     return any(all(any(holds(predicate, row[predicate.field]) for row in rows) for predicate in conjunction) for conjunction in any_of)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 30), storage=st.sampled_from(STORAGES), blocks=st.sampled_from((SMALL_GROUPS, NO_COLUMNS)))
 def test_predicates_lose_no_trace_that_matters(

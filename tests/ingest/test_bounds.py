@@ -20,6 +20,7 @@ from spanlake.wire.otlp.decode import decode_otlp
 MIB = 1 << 20
 
 
+@pytest.mark.slow
 def test_pushes_are_refused_when_memory_is_full_and_taken_again_after_a_flush(tmp_path: Path) -> None:
     failing = True
 
@@ -48,6 +49,7 @@ def test_pushes_are_refused_when_memory_is_full_and_taken_again_after_a_flush(tm
         assert node.copies() == accepted + once((1, 1000))
 
 
+@pytest.mark.slow
 def test_live_spans_take_less_than_400_bytes(tmp_path: Path) -> None:
     templates = TraceTemplates(3, spans_per_payload=500)
     with Node(tmp_path) as node:
@@ -147,6 +149,7 @@ def test_a_stop_before_the_replay_is_over_drops_nothing(tmp_path: Path) -> None:
         assert node.copies() == once((1, 1))
 
 
+@pytest.mark.slow
 def test_pushes_of_one_span_take_little_more_memory_than_one_push_of_many(tmp_path: Path) -> None:
     with Node(tmp_path) as node:
         for number in range(1, 3000):

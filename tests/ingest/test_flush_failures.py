@@ -140,6 +140,7 @@ def test_spans_are_seen_once_when_nobody_knows_whether_a_commit_took_place(
         assert numbers(node.trace(2)) == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_nothing_is_lost_or_doubled_when_the_store_fails_at_random(tmp_path: Path, seed: int) -> None:
     expected = once()

@@ -50,6 +50,7 @@ def test_encoding_what_was_decoded_equals_the_official_parse_when_given_any_requ
     assert encode_otlp(batch) == expected.SerializeToString(deterministic=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(requests, st.randoms(use_true_random=False), st.sampled_from([0.05, 0.3, 0.8]))
 def test_batch_is_the_same_when_the_request_is_written_oddly(request: ExportTraceServiceRequest, random: Random, odds: float) -> None:
