@@ -48,6 +48,7 @@ def condition(primary: str, filters: str = "true") -> str:
 
 
 CONDITIONS = [*(condition(primary) for primary in PRIMARIES), *(condition(PRIMARIES[0], filters) for filters in FILTERS[1:])]
+FEW_OR_SLOW = [*CONDITIONS[:2], *(pytest.param(where, marks=pytest.mark.slow) for where in CONDITIONS[2:])]
 FIRST_OR_SLOW = [PRIMARIES[0], *(pytest.param(primary, marks=pytest.mark.slow) for primary in PRIMARIES[1:])]
 
 
@@ -124,7 +125,7 @@ def test_rate_and_errors_panels_have_a_number_at_every_point(live: Live, where: 
         assert sorted(points) == list(range(ASKED.start_ns, ASKED.end_ns + 1, step * SECOND_NS))
 
 
-@pytest.mark.parametrize("where", CONDITIONS)
+@pytest.mark.parametrize("where", FEW_OR_SLOW)
 def test_duration_heat_map_has_one_label_with_bounds_in_seconds(live: Live, where: str) -> None:
     series = ask_range(live, f"{{{where}}} | histogram_over_time(duration) with(sample=true)", step_of(SECONDS, 24))
     for labels, points in series.items():
@@ -243,9 +244,9 @@ def test_structure_has_one_spanset_per_trace_with_places_in_the_tree(live: Live,
 
 # ---- exceptions and spans ----
 
+EXCEPTION = "resource.service.name, event.exception.message,event.exception.stacktrace,event.exception.type"
 SEARCHES = (
-    "{{{f} && status = error}} | select(resource.service.name, event.exception.message,event.exception.stacktrace,event.exception.type)"
-    " with(most_recent=true)",
+    f"{{{{{{f}} && status = error}}}} | select({EXCEPTION}) with(most_recent=true)",
     '{{{f} && status = error && event.exception.message = "boom 1" && event.exception.type = "Timeout"}} | select({columns})',
     '{{{f} && status = error && event.exception.message =~ "^boom [12]$" && event.exception.type = "IOError"}} | select({columns})',
     "{{{f}}} | select({columns})",
