@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from rich.cells import cell_len
 
 from spanlake.app.cli.main import main
 from spanlake.app.query_view.metrics import MetricsViewOptions, instant_lines, range_lines
@@ -54,6 +55,14 @@ def test_lines_are_as_long_as_one_another_and_as_the_terminal_at_most(width: int
     _, first, second, *_ = lines_of(RANGE, width)
     assert len(first) == len(second)
     assert width < 60 or len(first) <= width
+
+
+@pytest.mark.parametrize("name", ["resource.service.name", "名前名前名前名前名前名前名前名前"])
+def test_long_name_is_cut_in_the_middle(name: str) -> None:
+    (line,) = [line for line in lines_of({"series": [series({"k": {"stringValue": name}}, 1.0)]}, 50) if "█" in line]
+    shown = line.split("  ")[0].replace(" ", "")
+    assert (shown[:2], shown[-2:], "…" in shown) == (name[:2], name[-2:], True)
+    assert cell_len(line) <= 50
 
 
 def test_cell_is_the_highest_of_its_points_when_there_are_more_points_than_cells() -> None:

@@ -177,8 +177,12 @@ def _quoted(value: str | float | bool) -> str:
 
 
 def _cut(text: str, cells: int) -> str:
-    """The text in exactly so many cells."""
-    return set_cell_size(text, cells) if cell_len(text) <= cells else set_cell_size(text, cells - 1) + "…"
+    """The text in exactly so many cells; of a longer one the beginning and the end, which is where names differ."""
+    if cell_len(text) <= cells:
+        return set_cell_size(text, cells)
+    head = set_cell_size(text, cells // 3)
+    end = next(begin for begin in range(len(text) + 1) if cell_len(text[begin:]) < cells - cell_len(head))
+    return set_cell_size(f"{head}…{text[end:]}", cells)
 
 
 def _heading(text: str) -> Text:
