@@ -42,6 +42,7 @@ from spanlake.server.routes.search import search_routes
 from spanlake.server.routes.status import overview_routes, status_routes
 from spanlake.server.routes.tags import tag_routes
 from spanlake.server.routes.trace import trace_routes
+from spanlake.server.routes.trace_diff import trace_diff_routes
 from spanlake.server.streaming.methods import streaming_methods
 from spanlake.server.streaming.service import StreamingEdge, StreamingServer
 from spanlake.server.transport.budget import ByteBudget
@@ -107,6 +108,7 @@ class Listeners:
 
         routes = [
             *status_routes(core.health, core.registry),
+            *trace_diff_routes(query_edge, core.reader, query.trace_diff_bytes_max),
             *trace_routes(query_edge, core.reader, core.queries.filterer),
             *search_routes(query_edge, core.queries.searcher, limits),
             *tag_routes(query_edge, core.queries.tags, limits),
