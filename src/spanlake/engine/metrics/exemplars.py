@@ -7,9 +7,9 @@ as possible. So what is chosen of all spans is chosen of the chosen ones of any 
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -57,13 +57,12 @@ class Candidate:
 class Counted:
     """The spans of one leaf in one batch: their rows (None: all), what the function sees of them, and the series of each local group.
 
-    `cells`: the distinct series * points + point that have spans.
+    Groups without spans are of series -1.
     """
 
     rows: Rows | None
     spans: Spans
     series_of_group: Rows
-    cells: Rows
     grid: Grid
 
 
@@ -81,83 +80,94 @@ def candidates(
     frame: Frame, counted: Counted, *, series: tuple[Attributes, ...], loaded: tuple[LabelField, ...], limit: int
 ) -> tuple[Candidate, ...]:
     """Of one batch."""
-    grid = counted.grid
-    slot_of_point = np.arange(grid.points) * _SLOTS // max(grid.points, _SLOTS)
-    wanted, ranks = _wanted(counted.cells, grid.points, slot_of_point, series, limit)
-    of_span, places = _places(counted, slot_of_point, wanted)
-    positions, hashes = _first_spans(frame, counted, of_span, places, count=len(wanted))
-    found = np.flatnonzero(positions >= 0)
-    if not len(found):
+    places = _places(counted, series, limit)
+    if not len(places.wanted):
         return ()
-    rows = positions[found] if counted.rows is None else counted.rows[positions[found]]
+    positions, hashes = _first_spans(frame, counted, places)
+    rows = positions if counted.rows is None else counted.rows[positions]
     labels = _labels(frame, rows, loaded)
-    values, buckets = _numbers(counted.spans, positions[found])
+    values, buckets = _numbers(counted.spans, positions)
     start_ns = frame.integers("start_ns")[rows].tolist()
-    points = (counted.spans.keys[positions[found]] % grid.points).tolist()
+    points = (counted.spans.keys[positions] % counted.grid.points).tolist()
     return tuple(
         Candidate(
-            series[int(wanted[place]) // _SLOTS],
-            (int(ranks[place, 0]), int(ranks[place, 1])),
-            int(hashes[place]),
+            series[int(places.wanted[i]) // _SLOTS],
+            (int(places.ranks[i, 0]), int(places.ranks[i, 1])),
+            int(hashes[i]),
             points[i],
             start_ns[i],
             values[i],
             buckets[i],
             labels[i],
         )
-        for i, place in enumerate(found.tolist())
+        for i in range(len(rows))
     )
 
 
-def _places(counted: Counted, slot_of_point: Rows, wanted: Rows) -> tuple[Rows, Rows]:
-    """Per span a number, and per number the place of its (series, slot) among the wanted ones, -1 if it is not there."""
-    keys, bound = counted.spans.keys, counted.spans.bound
-    slots = slots_of(keys, bound)
-    group, point = np.divmod(np.arange(bound) if slots.keys is None else slots.keys, counted.grid.points)
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """`wanted`: the (series, slot) that may be shown as series * _SLOTS + slot, ascending; `ranks`: the two parts of their ranks.
+
+    `of_key`: per number the place of a (series, slot) among the wanted ones, -1 where it is not; `key_of_span`: which number a span has.
+    """
+
+    wanted: Rows
+    ranks: NDArray[np.int64]
+    of_key: Rows
+    key_of_span: Rows
+
+
+def _places(counted: Counted, series: tuple[Attributes, ...], limit: int) -> _Places:
+    """Of all (series, slot) with a span that can be shown, the first `limit` by rank: what is behind them now is so in the whole too."""
+    points = counted.grid.points
+    slots = slots_of(counted.spans.keys, counted.spans.bound)
+    key_of_span = slots.of_row
+    if counted.spans.values is not None:
+        key_of_span = np.where(_shows(counted.spans), key_of_span, slots.count)
+    used = np.zeros(slots.count + 1, np.bool_)
+    used[key_of_span] = True
+    group, point = np.divmod(np.arange(slots.count) if slots.keys is None else slots.keys, points)
+    slot_of_point = np.arange(points) * _SLOTS // max(points, _SLOTS)
     pairs = counted.series_of_group[group] * _SLOTS + slot_of_point[point]
-    place = np.minimum(np.searchsorted(wanted, pairs), len(wanted) - 1)
-    return slots.of_row, np.where(wanted[place] == pairs, place, -1)
+    wanted, ranks = _first_by_rank(np.unique(pairs[used[:-1]]), series, limit)
+    place = np.searchsorted(wanted, pairs)
+    is_wanted = np.append(wanted, -1)[place] == pairs
+    return _Places(wanted, ranks, np.append(np.where(is_wanted, place, -1), -1), key_of_span)
 
 
-def _wanted(cells: Rows, points: int, slot_of_point: Rows, series: tuple[Attributes, ...], limit: int) -> tuple[Rows, NDArray[np.int64]]:
-    """The (series, slot) that may be shown as series * _SLOTS + slot, ascending, with the two parts of their ranks."""
-    number, point = np.divmod(cells, points)
-    pairs = np.unique(number * _SLOTS + slot_of_point[point])
+def _first_by_rank(pairs: Rows, series: tuple[Attributes, ...], limit: int) -> tuple[Rows, NDArray[np.int64]]:
     number, slot = np.divmod(pairs, _SLOTS)
-    present = np.unique(number)
     hash_of = np.zeros(len(series), np.int64)
-    hash_of[present] = [zlib.crc32(repr(label_order(series[one])).encode()) for one in present.tolist()]
+    for one in np.unique(number).tolist():
+        hash_of[one] = int.from_bytes(hashlib.blake2b(repr(label_order(series[one])).encode(), digest_size=7).digest())
     first = _REVERSED[(slot + hash_of[number]) % _SLOTS]
     order = np.lexsort((hash_of[number], first))[:limit]
     order.sort()
     return pairs[order], np.stack([first[order], hash_of[number[order]]], axis=1)
 
 
-def _first_spans(frame: Frame, counted: Counted, of_span: Rows, places: Rows, *, count: int) -> tuple[Rows, NDArray[np.uint64]]:
-    """Per wanted (series, slot), of which there are `count`: the place of its span among those counted, -1 if none has a number to show;
-    and the hash of its trace. `of_span`, `places`: as of `_places`.
+def _first_spans(frame: Frame, counted: Counted, places: _Places) -> tuple[Rows, NDArray[np.uint64]]:
+    """Per wanted (series, slot) the place of its span among those counted, and the hash of its trace.
 
     Looks at the spans of few traces first: their hashes are less than all others.
     """
     hash_of_trace = _hashes(frame.batch.trace_high, frame.batch.trace_low)
-    best = np.full(count, -1)
-    hashes = np.zeros(count, np.uint64)
-    wanted = places
+    best = np.full(len(places.wanted), -1)
+    hashes = np.zeros(len(places.wanted), np.uint64)
+    of_key = places.of_key
     for share in _SHARES:
         position = _spans_of(frame, counted, np.flatnonzero(hash_of_trace <= np.uint64(share * (2**64 - 2**11))), share)
-        place = wanted[of_span] if position is None else wanted[of_span[position]]
+        place = of_key[places.key_of_span if position is None else places.key_of_span[position]]
         keep = np.flatnonzero(place >= 0)
         position, place = keep if position is None else position[keep], place[keep]
-        if counted.spans.values is not None and len(position):
-            shows = _shows(counted.spans, position)
-            position, place = position[shows], place[shows]
         own = hash_of_trace[_trace_of(frame, position if counted.rows is None else counted.rows[position])]
         order = np.lexsort((position, own))
         some, first = np.unique(place[order], return_index=True)
         best[some], hashes[some] = position[order[first]], own[order[first]]
-        if (best >= 0).all():
+        missing = best < 0
+        if not missing.any():
             break
-        wanted = np.where(best[places] < 0, places, -1)
+        of_key = np.where((of_key >= 0) & missing[of_key], of_key, -1)
     return best, hashes
 
 
@@ -187,16 +197,10 @@ def _hashes(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.uin
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _some(spans: Spans, positions: Rows) -> Spans:
-    """A few of the spans, numbered by their place."""
-    assert spans.values is not None
-    return Spans(np.arange(len(positions)), len(positions), take(spans.values, positions))
-
-
-def _shows(spans: Spans, positions: Rows) -> NDArray[np.bool_]:
+def _shows(spans: Spans) -> NDArray[np.bool_]:
     """Which spans have a number other than zero: clients pass over exemplars of zero."""
-    result = np.zeros(len(positions), np.bool_)
-    for some in numbers_of(_some(spans, positions)):
+    result = np.zeros(len(spans.keys), np.bool_)
+    for some in numbers_of(replace(spans, keys=np.arange(len(spans.keys)))):
         result[some.keys] = some.numbers != 0
     return result
 
@@ -206,7 +210,7 @@ def _numbers(spans: Spans, positions: Rows) -> tuple[list[float | None], list[in
     values: list[float | None] = [None] * len(positions)
     buckets = [0] * len(positions)
     if spans.values is not None:
-        for some in numbers_of(_some(spans, positions)):
+        for some in numbers_of(Spans(np.arange(len(positions)), len(positions), take(spans.values, positions))):
             for key, value, bucket in zip(some.keys.tolist(), some.in_units().tolist(), buckets_of(some).tolist(), strict=True):
                 values[key], buckets[key] = value, bucket
     return values, buckets

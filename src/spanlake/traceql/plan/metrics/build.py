@@ -88,7 +88,7 @@ def _function(function: ast.CountOverTime | ast.FieldOverTime | ast.QuantileOver
 
 
 def _label(reference: FieldReference) -> LabelField:
-    return LabelField(format_reference(reference), operand_of(reference))
+    return LabelField(str(format_reference(reference)), operand_of(reference))
 
 
 def _loaded(metrics: ast.MetricsPipeline) -> tuple[LabelField, ...]:

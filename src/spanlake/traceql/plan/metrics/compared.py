@@ -24,4 +24,4 @@ def compared_fields(keys: Iterable[Field]) -> list[LabelField]:
     references: list[FieldReference] = [Intrinsic(name) for name in _INTRINSICS]
     attributes = {field for field in keys if field.scope in _SCOPES} | {SERVICE_NAME}
     references += [Attribute(_SCOPES[field.scope], field.name) for field in attributes]
-    return sorted((LabelField(format_reference(one), operand_of(one)) for one in references), key=lambda label: label.key)
+    return sorted((LabelField(str(format_reference(one)), operand_of(one)) for one in references), key=lambda label: label.key)
