@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from serving import FREE_PORTS, Reply, listening, send
 
 from spanlake.app.assemble import System, build_system
-from spanlake.model.settings import CompactionSettings, QuerySettings, Settings
+from spanlake.model.settings import CompactionSettings, Settings
 from spanlake.server.listeners import Listeners, Ports
 
 
@@ -35,12 +35,12 @@ class Live:
 
 
 @contextmanager
-def live_server(directory: Path, query: QuerySettings | None = None, **server: Any) -> Iterator[Live]:
+def live_server(directory: Path, base: Settings | None = None, **server: Any) -> Iterator[Live]:
     """Run a server with its data in the directory, ready, without compaction."""
-    settings = Settings(
+    settings = replace(
+        base or Settings(),
         data=str(directory / "data"),
         server=replace(FREE_PORTS, **server),
-        query=query or QuerySettings(),
         compaction=CompactionSettings(enabled=False),
     )
     system = build_system(settings, "")

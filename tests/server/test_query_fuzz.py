@@ -6,6 +6,7 @@ That it comes is seen by the connection's own time limit.
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Iterator
 from urllib.parse import quote_from_bytes
 
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from live import Live, live_server
-from serving import WAIT_SECONDS
+from serving import WAIT_SECONDS, send
 
 from node import NOW_NS, request, span
+from spanlake.model.settings import OverrideSettings, Settings
 
 S = 1_000_000_000
 TIMES = ("start", "end", "since")
@@ -165,7 +167,7 @@ def targets(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live_server(tmp_path_factory.mktemp("fuzz")) as live:
+    with live_server(tmp_path_factory.mktemp("fuzz"), Settings(overrides=OverrideSettings(api=True))) as live:
         live.push(request(*(span(trace, number) for trace in (0xA1, 2, 3) for number in range(1, 6))))
         yield live
 
@@ -220,3 +222,26 @@ HEADERS = [
 def test_header_does_not_matter_whatever_it_is(live: Live, name: str, value: str) -> None:
     status, _, body = answer_to(live, b"/api/search?q=%7B%7D", **{name: value})
     assert status in {200, 400, 431}, body[:500]
+
+
+LIMIT_NAMES = ["ingest_bytes_per_second", "retention_seconds", "query_range_seconds_max", "trace_spans_max", "nosuch", ""]
+LIMIT_VALUES = st.one_of(
+    st.none() | st.booleans() | st.integers() | st.floats(),
+    st.sampled_from([*NUMBERS, *DURATIONS, *ODD, "10MiB", "7d", "-1d", "1e9MiB", "9" * 400 + "MiB"]),
+    st.lists(st.integers(), max_size=2) | st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
+)
+LIMITS = st.dictionaries(st.sampled_from(LIMIT_NAMES) | st.text(max_size=5), LIMIT_VALUES, max_size=3).map(json.dumps).map(str.encode)
+DEEP = [b"[" * 60_000, b'{"a":' * 9_000, b'{"trace_spans_max": 1, "trace_spans_max": 2}', b"\xff\xfe{}", b"null", b"1" * 5000]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    method=st.sampled_from(["POST", "PATCH", "DELETE"]),
+    body=LIMITS | st.binary(max_size=20) | st.sampled_from(DEEP),
+    match=st.sampled_from("*0x"),
+)
+def test_limits_are_changed_or_refused_whatever_is_sent(live: Live, method: str, body: bytes, match: str) -> None:
+    reply = send(live.ports.http, method, "/api/overrides", body, {"if-match": match})
+    assert reply.status in {200, 204, 400, 404, 412, 413}, reply
+    assert reply.status < 400 or len(reply.body) < 5_000
+    assert live.get("/api/overrides", {"scope": "merged"}).status == 200
