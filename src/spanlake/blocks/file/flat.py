@@ -84,14 +84,31 @@ def read_indexes(part: int, address: int, cells: int, present: int) -> bool:
     return greatest < size
 
 
+@inner
+def translate(cells: int, present: int, first: int, code_of: int, known: int) -> bool:
+    """Replace dictionary indexes by codes: `code_of` has an int32 for each of `known` entries, or nothing if entries are codes."""
+    if known == 0:
+        for i in range(present):
+            store64(cells + 8 * i, load64(cells + 8 * i) + first)
+        return True
+    for i in range(present):
+        entry = load64(cells + 8 * i) + first
+        if entry >= known:
+            return False
+        store64(cells + 8 * i, load32(code_of + 4 * entry))
+    return True
+
+
 @kernel
-def decode_codes(memory: Any, parts: Any, nullable: bool, scratch: Any, target: Any) -> int:
+def decode_codes(memory: Any, parts: Any, leaf: Any, scratch: Any, target: Any) -> int:
     """The dictionary codes of a text column.
 
-    memory: uint8, decompressed pages; parts: int64[pages, PART_FIELDS], positions in memory. nullable: whether pages have definition
-    levels. scratch: int64, as many as the largest page has rows. target: (codes int32, valid uint8), an entry per row; codes of
-    rows without a value are 0. Returns the rows, or BAD.
+    memory: uint8, decompressed pages; parts: int64[pages, PART_FIELDS], positions in memory. leaf: (whether pages have definition
+    levels, int32 the code of each dictionary entry of all pages, or empty where the entry's number is its code). scratch: int64, as many
+    as the largest page has rows. target: (codes int32, valid uint8), an entry per row; codes of rows without a value are 0. Returns
+    the rows, or BAD.
     """
+    nullable, code_of = leaf
     codes, valid = target
     data, cells, row = address_of(memory), address_of(scratch), 0
     for i in range(len(parts)):
@@ -107,15 +124,16 @@ def decode_codes(memory: Any, parts: Any, nullable: bool, scratch: Any, target: 
             return BAD
         if not read_indexes(part, address, cells, present):
             return BAD
-        first = load64(part + 8 * FIRST_CODE)
+        if not translate(cells, present, load64(part + 8 * FIRST_CODE), address_of(code_of), len(code_of)):
+            return BAD
         if present == count:
             for k in range(count):
-                store32(out + 4 * k, load64(cells + 8 * k) + first)
+                store32(out + 4 * k, load64(cells + 8 * k))
         else:
             at = cells
             for k in range(count):
                 if load8(flags + k):
-                    store32(out + 4 * k, load64(at) + first)
+                    store32(out + 4 * k, load64(at))
                     at += 8
                 else:
                     store32(out + 4 * k, 0)

@@ -37,6 +37,8 @@ from spanlake.objectstore.ranges import FetchedRanges, merge_ranges
 from spanlake.objectstore.store import ObjectStore
 
 Bytes = NDArray[np.uint8]
+SMALL_DICTIONARY_BYTES = 2
+"""Bytes per row up to which it is worth while to look for entries that row groups have in common."""
 _KINDS = {"BOOLEAN": BOOL, "INT32": INT32, "INT64": INT64, "DOUBLE": INT64, "BYTE_ARRAY": TEXT}
 _ENTRY_BYTES_MIN = {INT32: 4, INT64: 8, TEXT: 4}
 
@@ -60,7 +62,7 @@ class GroupColumns:
             self._fetched = FetchedRanges(tuple(start for start, _ in ranges), tuple(memoryview(part) for part in parts))
 
     def codes(self, leaf: str, known: LeafValues | None) -> tuple[NDArray[np.int32], NDArray[np.bool_], pa.Array]:
-        """(code per row, which rows have a value, dictionary) of a text column. The dictionary has an entry once per row group.
+        """(code per row, which rows have a value, dictionary) of a text column. A large dictionary may have an entry once per row group.
 
         `known`: the values of the leaf in the whole block, if they are at hand.
         """
@@ -75,10 +77,19 @@ class GroupColumns:
             first_codes = known.offsets[self.groups] - begin
             pages.parts[:, 5] = np.diff(known.offsets)[self.groups][pages.group_of_part]
         pages.parts[:, 6] = first_codes[pages.group_of_part]
+        dictionary, code_of = self._distinct(dictionary)
         codes, valid = np.empty(self.rows, np.int32), np.empty(self.rows, np.bool_)
-        found = decode_codes(pages.memory, pages.parts, self._is_nullable(leaf), pages.scratch(), (codes, valid.view(np.uint8)))
-        self._check(leaf, found)
+        about = self._is_nullable(leaf), code_of
+        self._check(leaf, decode_codes(pages.memory, pages.parts, about, pages.scratch(), (codes, valid.view(np.uint8))))
         return codes, valid, dictionary
+
+    def _distinct(self, dictionary: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
+        """(a small dictionary without what row groups repeat, the place in it of each entry; empty if nothing is repeated)."""
+        if len(self.groups) > 1 and dictionary.nbytes <= self.rows * SMALL_DICTIONARY_BYTES:
+            encoded = dictionary.dictionary_encode()
+            if len(encoded.dictionary) < len(dictionary):
+                return encoded.dictionary, encoded.indices.to_numpy()
+        return dictionary, np.empty(0, np.int32)
 
     def numbers(self, leaf: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """(value per row: int64, the bits of a double, 0 or 1; which rows have one) of a column of numbers."""
