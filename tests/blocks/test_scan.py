@@ -16,7 +16,8 @@ from naive_otlp import payload_of_spans
 from random_traces import EVENT_KEYS, LINK_KEYS, RESOURCE_KEYS, SCOPE_KEYS, SPAN_KEYS, random_spans
 from scan_contents import Contents, differences, read_all, request_of
 
-from node import TENANT, Node
+from node import TENANT, Clock, Node
+from spanlake.blocks.scan.live_runs import LiveRuns
 from spanlake.blocks.scan.tenant import ScanCaches
 from spanlake.model.scan import Comparison, Field, FieldScope, Predicate, ScanRequest, ScanStatistics
 from spanlake.model.settings import BlockSettings, CompactionSettings
@@ -136,6 +137,23 @@ def test_live_spans_are_the_same_when_they_were_looked_at_after_every_push(tmp_p
                 assert not found, (number, found)
             earlier = view
     assert len(pushes) > 9
+
+
+def test_live_spans_are_let_go_when_nobody_asks_and_found_again(tmp_path: Path) -> None:
+    clock = Clock()
+    runs = LiveRuns(rows_min=1, clock=clock)
+    with Node(tmp_path) as node:
+        all_live(node, pushes_of(1, 3))
+        view = node.view()
+        first = runs.places(view)
+        clock.advance(10)
+        runs.forget(idle_seconds=11)
+        assert runs.places(view) == first
+        clock.advance(10)
+        runs.forget(idle_seconds=10)
+        again = runs.places(view)
+        assert again != first
+        assert [place.times for place in again] == [place.times for place in first]
 
 
 @pytest.mark.parametrize("blocks", [SMALL_GROUPS, NO_COLUMNS], ids=["columns", "overflow"])

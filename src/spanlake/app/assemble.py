@@ -43,6 +43,8 @@ from spanlake.server.transport.tls import load_tls
 
 _LOG = logging.getLogger(__name__)
 REFRESHED_EVERY_SECONDS = 0.5
+LIVE_KEPT_SECONDS = 60.0
+"""How long what queries made of the live spans stays in memory when there are no queries."""
 
 
 def wal_directory(settings: Settings, store: ObjectStore) -> Path:
@@ -159,6 +161,7 @@ class System:
         pause = max(self._settings.query.catalog_refresh_seconds, REFRESHED_EVERY_SECONDS)
         while not self._stopping.wait(pause):
             self.tenants.refresh_watched()
+            self.caches.forget_live(idle_seconds=LIVE_KEPT_SECONDS)
 
 
 def build_system(settings: Settings, effective_config: str) -> System:

@@ -9,7 +9,8 @@ lies in two places.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from spanlake.blocks.live import LiveView
@@ -31,10 +32,12 @@ class _Run:
 
 
 class LiveRuns:
-    """Thread-safe; one per tenant. Keeps the last view, so that its rows stay where they are and can be known again."""
+    """Thread-safe; one per tenant. Keeps the last view, so that its rows stay where they are and can be known again, until `forget`."""
 
-    def __init__(self, *, rows_min: int = RUN_ROWS_MIN) -> None:
+    def __init__(self, *, rows_min: int = RUN_ROWS_MIN, clock: Callable[[], float] = time.monotonic) -> None:
         self._rows_min = rows_min
+        self._clock = clock
+        self._used = clock()
         self._lock = threading.Lock()
         self._batches: list[SpanBatch] = []
         self._runs: list[_Run] = []
@@ -43,12 +46,19 @@ class LiveRuns:
         """All live spans of a view, oldest first."""
         batches = [live.batch for live in view.rows]
         with self._lock:
+            self._used = self._clock()
             if _rows(batches) < _rows(self._batches) and _continues(batches, self._batches):
                 # A view that was taken before the one that is known.
                 return _places(self._grown([run for run in self._runs if run.end <= _rows(batches)], batches))
             runs = self._runs if _continues(self._batches, batches) else []
             self._batches, self._runs = batches, self._grown(runs, batches)
             return _places(self._runs)
+
+    def forget(self, *, idle_seconds: float) -> None:
+        """Let go of everything if nobody has asked for so long: spans that are in blocks by now would stay in memory."""
+        with self._lock:
+            if self._clock() - self._used >= idle_seconds:
+                self._batches, self._runs = [], []
 
     def _grown(self, runs: list[_Run], batches: Sequence[SpanBatch]) -> list[_Run]:
         """The runs with those rows of the batches that they lack."""

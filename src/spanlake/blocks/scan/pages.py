@@ -85,7 +85,7 @@ class GroupColumns:
 
     def _distinct(self, dictionary: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
         """(a small dictionary without what row groups repeat, the place in it of each entry; empty if nothing is repeated)."""
-        if len(self.groups) > 1 and dictionary.nbytes <= self.rows * SMALL_DICTIONARY_BYTES:
+        if len(self.groups) > 1 and dictionary.type == pa.string() and dictionary.nbytes <= self.rows * SMALL_DICTIONARY_BYTES:
             encoded = dictionary.dictionary_encode()
             if len(encoded.dictionary) < len(dictionary):
                 return encoded.dictionary, encoded.indices.to_numpy()

@@ -83,6 +83,13 @@ class ScanCaches:
             live = self._live.setdefault(view.table.tenant, LiveRuns(rows_min=self._live_rows_min))
         return live.places(view)
 
+    def forget_live(self, *, idle_seconds: float) -> None:
+        """Let go of the live spans of tenants that nobody has queried for so long."""
+        with self._lock:
+            every = list(self._live.values())
+        for live in every:
+            live.forget(idle_seconds=idle_seconds)
+
     def holdings(self, tenant: str, blocks: Sequence[BlockPlace]) -> Holdings:
         """The traces of the blocks."""
 
