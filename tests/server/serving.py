@@ -105,7 +105,7 @@ class RecordingQueries:
                 progress.tell(part)
         return self._answer(stop, tenant, query)
 
-    def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> Any:
+    def explain(self, tenant: str, query: SearchQuery | RangeQuery, stop: Stop) -> Any:
         return self._answer(stop, tenant, query, "explain")
 
     def names(self, tenant: str, query: TagNamesQuery, stop: Stop) -> Any:

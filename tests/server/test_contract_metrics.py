@@ -191,6 +191,15 @@ def test_metrics_add_up_to_what_a_search_matches(live: Live) -> None:
     assert total_of(series) == matched == 8
 
 
+def test_explanation_has_the_plan_and_what_it_took(live: Live) -> None:
+    reply = live.get("/api/explain", {"q": "{ status = error } | rate() by(name)", **WINDOW, "step": "20s"})
+    assert (reply.status, reply.headers["content-type"]) == (200, TEXT)
+    text = reply.body.decode()
+    assert "spans per second by (name)" in text
+    assert "series of" in text
+    assert "one every 20 s" in text
+
+
 REFUSED = [
     ({"start": BEGIN, "end": BEGIN}, "end must be greater than start"),
     ({"start": BEGIN - 90_000, "end": BEGIN}, "metrics query time range exceeds the maximum allowed duration of 24h0m0s"),

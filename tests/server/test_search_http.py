@@ -12,6 +12,7 @@ import pytest
 from serving import Served, eventually, serving
 
 from spanlake.model.errors import QueryError, QueryTimeout, TooLarge
+from spanlake.model.metrics import RangeQuery
 from spanlake.model.queries import (
     Inspected,
     SearchAnswer,
@@ -232,3 +233,9 @@ def test_explanation_is_text(served: Served) -> None:
     served.queries.outcome = "search\n  { true }\n"
     reply = served.get(path_of("/api/explain", q="{ }"))
     assert (reply.status, reply.headers["content-type"], reply.body) == (200, "text/plain; charset=utf-8", b"search\n  { true }\n")
+    assert served.queries.asked == [("single-tenant", SearchQuery("{ }"), "explain")]
+    served.queries.asked.clear()
+    served.get(path_of("/api/explain", q="{ } | rate()", start=100, end=200, step=20))
+    assert served.queries.asked == [("single-tenant", RangeQuery("{ } | rate()", TimeRange(100 * S, 200 * S), 20 * S), "explain")]
+    bad = served.get(path_of("/api/explain", q="{ } | rate()", step=0))
+    assert (bad.status, bad.body) == (400, b"step must be greater than 0")

@@ -99,6 +99,10 @@ class TimedMeter:
         with self.seconds.labels("metrics_instant").time():
             return self.meter.query_instant(tenant, query, stop)
 
+    def explain(self, tenant: str, query: RangeQuery, stop: Stop) -> str:
+        with self.seconds.labels("explain").time():
+            return self.meter.explain(tenant, query, stop)
+
 
 def timed_queries(queries: Queries, seconds: Histogram) -> Queries:
     """The same, timed."""

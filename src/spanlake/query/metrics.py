@@ -21,6 +21,7 @@ from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange
+from spanlake.query.explain import metrics_explanation
 from spanlake.query.federated import Sources
 from spanlake.query.sources import View, Work, start_work
 from spanlake.traceql import check, parse
@@ -60,6 +61,10 @@ class Meter:
         exemplars_max = min(asked, self.settings.metrics_exemplars_max)
         grid, bounds = range_grid(query.window, query.step_ns), self._bounds(query.series_max, exemplars_max)
         return self._answer(tenant, plan, grid, bounds, lambda: start_work(stop, progress))
+
+    def explain(self, tenant: str, query: RangeQuery, stop: Stop) -> str:
+        """How a range query is answered, as lines of text; raises as `query_range` does."""
+        return metrics_explanation(plan_of(query.text), query, lambda: self.query_range(tenant, query, stop))
 
     def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer:
         """Series with one point, for the whole window; raises as `query_range` does."""

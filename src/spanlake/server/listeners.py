@@ -36,6 +36,7 @@ from spanlake.server.ports import Health, Queries, SpanReceiver, TenantOverrides
 from spanlake.server.query_http import query_app
 from spanlake.server.queueing.query_queue import QueryQueue
 from spanlake.server.queueing.turns import TurnLimits
+from spanlake.server.routes.explain import explain_routes
 from spanlake.server.routes.metrics import metrics_routes
 from spanlake.server.routes.overrides import override_routes
 from spanlake.server.routes.search import search_routes
@@ -113,6 +114,7 @@ class Listeners:
             *search_routes(query_edge, core.queries.searcher, limits),
             *tag_routes(query_edge, core.queries.tags, limits),
             *metrics_routes(query_edge, core.queries.meter),
+            *explain_routes(query_edge, core.queries, limits),
             *(override_routes(query_edge, core.overrides) if core.overrides else ()),
         ]
         self._query_app = query_app([*routes, *overview_routes(core.health, routes)], access, server.http_api_prefix)

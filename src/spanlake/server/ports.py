@@ -84,6 +84,10 @@ class SpanMeter(Protocol):
 
     def query_instant(self, tenant: str, query: InstantQuery, stop: Stop) -> MetricsAnswer: ...
 
+    def explain(self, tenant: str, query: RangeQuery, stop: Stop) -> str:
+        """How a range query is answered and what that costs, as lines of text."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Queries:

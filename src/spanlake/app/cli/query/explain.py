@@ -1,4 +1,4 @@
-"""`spanlake explain`: how a running server answers a TraceQL search, and what that costs."""
+"""`spanlake explain`: how a running server answers a TraceQL query, and what that costs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from spanlake.app.cli.query.search import DEFAULT_PORT, add_query_arguments, tar
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    text = "show how a TraceQL search is answered, and what it reads"
-    description = f"{text[0].upper()}{text[1:]}. The search is run; its traces are counted and not shown."
+    text = "show how a TraceQL query is answered, and what it reads"
+    description = (
+        f"{text[0].upper()}{text[1:]}. The query is run; its traces or series are counted and not shown. "
+        "Metrics are those of the last hour without --since."
+    )
     parser = subparsers.add_parser("explain", help=text, description=description)
     add_query_arguments(parser)
     parser.set_defaults(run=run)
