@@ -73,7 +73,7 @@ def drawn_number(chance: Random, distribution: str) -> int | float:
         case "few values":
             return chance.choice((1, 2, 2.0, 3, 5, 1000))
         case "powers":
-            return 2 ** chance.randrange(62)
+            return 1 << chance.randrange(62)
         case _:
             return chance.gauss(0.0, 100.0)
 

@@ -1,4 +1,4 @@
-"""Metrics are the same wherever spans are stored: one block, many, live, compacted. Bit by bit, with their exemplars and what is left out."""
+"""Metrics are the same wherever spans are stored: one block, many, live, compacted. Bit by bit, with exemplars and what is left out."""
 
 from __future__ import annotations
 
