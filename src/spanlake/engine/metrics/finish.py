@@ -49,7 +49,7 @@ def _one_each(leaf: Leaf, partial: LeafPartial, values: Matrix) -> Table:
     for one in partial.exemplars:
         marks[number[one.series]].append(Mark(one, one.value))
     named: Attributes = ((NAME, _text(leaf.name)),)
-    return Table(tuple(labels or named for labels in partial.series), values, tuple(map(tuple, marks)), partial.cut)
+    return Table(tuple(labels or named for labels in partial.series), values, tuple(map(tuple, marks)), partial.cut_from is not None)
 
 
 def _quantiles(function: nodes.Quantiles, partial: LeafPartial, grid: Grid, series_max: int) -> Table:
@@ -63,7 +63,9 @@ def _quantiles(function: nodes.Quantiles, partial: LeafPartial, grid: Grid, seri
             distances = _distances(found[number[one.series], :, one.point], one.value)
             marks[number[one.series] * len(function.quantiles) + int(distances.argmin())].append(Mark(one, one.value))
     labels = tuple((*own, (QUANTILE, _double(quantile))) for own in partial.series[:share] for quantile in function.quantiles)
-    return Table(labels, found.reshape(-1, grid.points), tuple(map(tuple, marks)), partial.cut or share < len(partial.series))
+    return Table(
+        labels, found.reshape(-1, grid.points), tuple(map(tuple, marks)), partial.cut_from is not None or share < len(partial.series)
+    )
 
 
 def _distances(numbers: NDArray[np.float64], value: float) -> NDArray[np.float64]:
@@ -81,7 +83,7 @@ def _histogram(partial: LeafPartial, grid: Grid, series_max: int) -> Table:
         if (one.series, one.bucket) in number:
             marks[number[one.series, one.bucket]].append(Mark(one, None))
     labels = tuple((*partial.series[one], (BUCKET, _double(histogram.bound_of(bucket)))) for one, bucket in pairs)
-    return Table(labels, found, tuple(map(tuple, marks)), partial.cut or cut)
+    return Table(labels, found, tuple(map(tuple, marks)), partial.cut_from is not None or cut)
 
 
 def _text(text: str) -> TypedValue:

@@ -18,12 +18,13 @@ _BYTES_PER_SERIES = 400
 
 @dataclass(frozen=True, slots=True)
 class LeafPartial:
-    """Tables whose keys number the series. `cut`: series were left out, the last in the order of labels."""
+    """Tables whose keys number the series. `cut_from`: this series and all behind it in the order of labels were left out; all before it
+    are here, and complete."""
 
     series: tuple[Attributes, ...]
     tables: tuple[Cells, ...]
     exemplars: tuple[Candidate, ...] = ()
-    cut: bool = False
+    cut_from: Attributes | None = None
 
     @property
     def nbytes(self) -> int:
@@ -52,21 +53,33 @@ def merge_leaves(parts: Sequence[LeafPartial], layouts: Sequence[Layout], points
             into.append(renumbered(table, layout, points << layout.bits, numbers))
     exemplars = best_of((one for part in parts for one in part.exemplars), exemplars_max)
     joined = tuple(merged(some, layout) for some, layout in zip(tables, layouts, strict=True))
-    return LeafPartial(tuple(unique), joined, exemplars, any(part.cut for part in parts))
+    whole = LeafPartial(tuple(unique), joined, exemplars)
+    cuts = [part.cut_from for part in parts if part.cut_from is not None]
+    return _before(whole, min(cuts, key=label_order), layouts, points) if cuts else whole
 
 
 def in_order(partial: LeafPartial, layouts: Sequence[Layout], points: int, series_max: int) -> LeafPartial:
-    """The first `series_max` series in the order of labels, numbered so.
-
-    A series that is left out of a part would be left out of the whole, because others only make its number greater. So the first series
-    of the whole are complete, whatever parts they were cut from.
-    """
+    """The first `series_max` series in the order of labels, numbered so."""
     order = sorted(range(len(partial.series)), key=lambda number: label_order(partial.series[number]))
-    numbers = np.full(len(order), -1)
-    kept = order[:series_max]
-    numbers[kept] = np.arange(len(kept))
+    cut_from = partial.series[order[series_max]] if series_max < len(order) else partial.cut_from
+    return _chosen(replace(partial, cut_from=cut_from), np.array(order[:series_max], np.int64), layouts, points)
+
+
+def _before(partial: LeafPartial, cut_from: Attributes, layouts: Sequence[Layout], points: int) -> LeafPartial:
+    """Only the series before that one: others may be incomplete."""
+    last = label_order(cut_from)
+    kept = [number for number, labels in enumerate(partial.series) if label_order(labels) < last]
+    return _chosen(replace(partial, cut_from=cut_from), np.array(kept, np.int64), layouts, points)
+
+
+def _chosen(partial: LeafPartial, chosen: Rows, layouts: Sequence[Layout], points: int) -> LeafPartial:
+    """Some of the series, in that order."""
+    numbers = np.full(len(partial.series), -1)
+    numbers[chosen] = np.arange(len(chosen))
     tables = tuple(renumbered(table, layout, points << layout.bits, numbers) for table, layout in zip(partial.tables, layouts, strict=True))
-    series = tuple(partial.series[number] for number in kept)
-    known = frozenset(series) if len(kept) < len(order) else None
-    exemplars = partial.exemplars if known is None else tuple(one for one in partial.exemplars if one.series in known)
-    return replace(partial, series=series, tables=tables, exemplars=exemplars, cut=partial.cut or known is not None)
+    series = tuple(partial.series[number] for number in chosen.tolist())
+    exemplars = partial.exemplars
+    if len(series) < len(partial.series):
+        known = frozenset(series)
+        exemplars = tuple(one for one in exemplars if one.series in known)
+    return replace(partial, series=series, tables=tables, exemplars=exemplars)
