@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +17,15 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from serving import FREE_PORTS, Reply, eventually, listening, read_status, send
+from serving import FREE_PORTS, WAIT_SECONDS, Reply, Served, eventually, listening, read_status, recording_queries, send
 from tempo_proto import tempo_message
 
 from node import request, span
 from spanlake.app.assemble import System, build_system
-from spanlake.model.settings import AccessSettings, CompactionSettings, OverrideSettings, Settings
-from spanlake.server.listeners import Listeners, Ports
+from spanlake.app.cli.main import main
+from spanlake.model.limits import SameLimits, TenantLimits
+from spanlake.model.settings import AccessSettings, CompactionSettings, OverrideSettings, QuerySettings, Settings
+from spanlake.server.listeners import Core, Listeners, Ports
 from spanlake.server.otlp_grpc import EXPORT_METHOD
 
 NOW_NS = time.time_ns() - 60 * 10**9
@@ -207,7 +210,26 @@ def test_query_ranges_are_limits_of_the_tenant(shared: Shared) -> None:
     assert shared.get("/api/metrics/query_range", "b", q="{ } | rate()", start=1000, end=1100).status == 200
 
 
-def test_a_server_reads_who_may_do_what_and_shows_no_secret(tmp_path: Path) -> None:
+def test_queries_of_a_tenant_at_once_are_a_limit_of_the_tenant() -> None:
+    served = Served()
+    served.reader.gate.clear()
+    one_each = SameLimits(TenantLimits(query_concurrency_max=1))
+    core = Core(served.receiver, served.reader, served.health, served.registry, recording_queries(served.queries), limits=one_each)
+    server = replace(FREE_PORTS, multitenancy=True, query_threads=4)
+    with listening(Listeners(core, server, QuerySettings())) as served.ports, ThreadPoolExecutor(3) as clients:
+        try:
+            asked = [clients.submit(served.get, "/api/traces/1", X_Scope_OrgID="a") for _ in range(2)]
+            assert served.reader.entered.acquire(timeout=WAIT_SECONDS)
+            eventually(lambda: served.metric("spanlake_query_queue_length") == 1)
+            other = clients.submit(served.get, "/api/traces/1", X_Scope_OrgID="b")
+            assert served.reader.entered.acquire(timeout=WAIT_SECONDS)  # b does not wait for a
+            assert not served.reader.entered.acquire(blocking=False)
+        finally:
+            served.reader.gate.set()
+        assert [one.result(WAIT_SECONDS).status for one in (*asked, other)] == [404] * 3
+
+
+def test_a_server_reads_who_may_do_what_and_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "credentials.yaml"
     path.write_text("credentials: [{token: very-secret-token, tenants: '*', roles: [read, write]}]\n")
     with shared_server(tmp_path, access=AccessSettings(file=str(path))) as server:
@@ -215,6 +237,10 @@ def test_a_server_reads_who_may_do_what_and_shows_no_secret(tmp_path: Path) -> N
         bearer = "Bearer very-secret-token"
         assert server.push(spans_of("a", 1), "a", authorization=bearer).status == 200
         assert server.get("/api/v2/traces/1", "a").status == 401
+        command = ["trace", "1", "--url", f"http://127.0.0.1:{server.ports.http}", "--tenant", "a"]
+        assert main(command) == 1
+        monkeypatch.setenv("SPANLAKE_TOKEN", "very-secret-token")
+        assert main(command) == 0
         for page in ("/status/config", "/status", "/metrics"):
             reply = send(server.ports.http, "GET", page, None, {"authorization": bearer})
             assert (reply.status, b"very-secret-token" in reply.body) == (200, False)

@@ -20,8 +20,9 @@ from spanlake.model.errors import ConfigError
 from spanlake.model.settings import Settings
 
 CONFIG_VARIABLE = VARIABLE_PREFIX + "CONFIG"
-# Read elsewhere: the settings file here, the directory of compiled kernels where they are compiled (model/kernel.py).
-OTHER_VARIABLES = (CONFIG_VARIABLE, VARIABLE_PREFIX + "KERNEL_CACHE")
+# Read elsewhere: the settings file here, the directory of compiled kernels where they are compiled (model/kernel.py), the token of commands
+# that ask a server where they ask it (query_api.py).
+OTHER_VARIABLES = (CONFIG_VARIABLE, VARIABLE_PREFIX + "KERNEL_CACHE", VARIABLE_PREFIX + "TOKEN")
 SIMILARITY_MIN = 0.6
 
 # Kubernetes and Docker links put the address of a service into the environment of its neighbours: a service named `spanlake` or

@@ -69,15 +69,17 @@ class CoreCollector(Collector):
         yield CounterMetricFamily("spanlake_wal_damaged_records", "Damaged records skipped at the start", own.replay_damage)
 
     def _tables(self) -> Iterator[Metric]:
+        live = GaugeMetricFamily("spanlake_tenant_live_bytes", "Memory of the tenant's live spans", labels=["tenant"])
         blocks = GaugeMetricFamily("spanlake_blocks", "Blocks of the table", labels=["tenant"])
         size = GaugeMetricFamily("spanlake_block_bytes", "Size of the table", labels=["tenant"])
         spans = GaugeMetricFamily("spanlake_block_spans", "Spans in the table, before compaction drops duplicates", labels=["tenant"])
         for tenant in self._pipeline.tenants.live():
+            live.add_metric([tenant.tenant], self._pipeline.tenants.usage_of(tenant.tenant).bytes)
             table = tenant.view().table
             blocks.add_metric([tenant.tenant], len(table.blocks))
             size.add_metric([tenant.tenant], sum(block.size_bytes for block in table.blocks))
             spans.add_metric([tenant.tenant], sum(block.rows for block in table.blocks))
-        yield from (blocks, size, spans)
+        yield from (live, blocks, size, spans)
         yield GaugeMetricFamily("spanlake_footer_cache_bytes", "Memory of cached block footers", self._footers.memory_bytes)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import os
+from collections.abc import Mapping
 
 from spanlake.app.load.send.address import Address, check_reachable, open_http
 from spanlake.app.trace_view.read import printable
 from spanlake.model.errors import InvalidInput, NoTenant, Unavailable
 
+TOKEN_VARIABLE = "SPANLAKE_TOKEN"  # noqa: S105 (a name)
 DEFAULT_URL = "http://127.0.0.1:3200"
 TIMEOUT_SECONDS = 90.0  # more than a server gives a query
 TEXT_CHARACTERS_MAX = 2000
@@ -21,7 +24,7 @@ def get_answer(address: Address, target: str, tenant: str | None, *, media_types
     """
     check_reachable(address, "--url")
     connection = open_http(address, TIMEOUT_SECONDS)
-    headers = {"Accept": media_types[0], **({"X-Scope-OrgID": tenant} if tenant else {})}
+    headers = {"Accept": media_types[0], **({"X-Scope-OrgID": tenant} if tenant else {}), **own_credentials(os.environ)}
     try:
         connection.request("GET", f"{address.path}{target}", headers=headers)
         response = connection.getresponse()
@@ -39,9 +42,17 @@ def get_answer(address: Address, target: str, tenant: str | None, *, media_types
     return body
 
 
+def own_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """The header with the token that the environment has for commands that ask a server; none without a token."""
+    token = environ.get(TOKEN_VARIABLE, "").strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _refusal(address: Address, status: int, body: bytes, what: str) -> Exception:
     text = "\n".join(printable(line) for line in body[:TEXT_CHARACTERS_MAX].decode("utf-8", "replace").rstrip().split("\n"))
     match status:
+        case 401 if "credentials" in text:
+            return InvalidInput(f"{address} refuses: {text}; put a token into the environment variable {TOKEN_VARIABLE}")
         case 401:
             return NoTenant(f"{address} refuses: {text}; name the tenant with --tenant NAME")
         case 404:

@@ -32,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
     system = build_system(settings, effective(loaded))
 
     def on_ready(ports: Ports) -> None:
-        host = settings.server.host
+        host, http = settings.server.host, "https" if settings.tls.certificate_file else "http"
         print(f"spanlake keeps its data in {settings.data}", flush=True)
         print(f"  send spans   OTLP/gRPC  {host}:{ports.otlp_grpc}", flush=True)
-        print(f"               OTLP/HTTP  http://{host}:{ports.otlp_http}/v1/traces", flush=True)
-        print(f"  ask          curl http://{host}:{ports.http}/api/traces/<trace id>   or   spanlake trace <trace id>", flush=True)
+        print(f"               OTLP/HTTP  {http}://{host}:{ports.otlp_http}/v1/traces", flush=True)
+        print(f"  ask          curl {http}://{host}:{ports.http}/api/traces/<trace id>   or   spanlake trace <trace id>", flush=True)
         print(f"               gRPC (tempopb.StreamingQuerier)  {host}:{ports.grpc}  and  {host}:{ports.http}", flush=True)
-        print(f"  look         http://{host}:{ports.http}/ready  /metrics  /status/config", flush=True)
+        print(f"  look         {http}://{host}:{ports.http}/ready  /metrics  /status/config", flush=True)
         favour_short_work()
         system.start()
 
