@@ -73,7 +73,7 @@ def test_a_trace_matters_if_it_does_to_some_leaf(query: str, alternatives: int) 
 
 def test_traces_are_known_only_if_they_are_for_every_leaf() -> None:
     one, other = "{ trace:id = `1` } | rate()", "{ trace:id = `2` } | rate()"
-    assert metrics_trace_ids(plan_of(f"({one}) + ({other})")) == {(0, 1), (0, 2)}
+    assert metrics_trace_ids(plan_of(f"({one}) + ({other})")) == frozenset({(0, 1), (0, 2)})
     assert metrics_trace_ids(plan_of(f"({one}) + ({{ }} | rate())")) is None
 
 
