@@ -22,6 +22,7 @@ FLUSH_SECONDS = 1.0
 """For what the gRPC server sent last, when it stops."""
 
 LOOK_SECONDS = 0.02
+REST_BYTES = 1 << 16
 
 
 class HttpConnection(Protocol):
@@ -146,9 +147,19 @@ class ServerEnd(PipeEnd):
         super().__init__()
         self.other = client
 
-    def connection_lost(self, _exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         assert isinstance(self.other, ClientEnd)
+        if exc is not None:
+            self._pass_on_the_rest(self.other)
         self.other.finish()
+
+    def _pass_on_the_rest(self, client: PipeEnd) -> None:
+        """When the gRPC server has closed, what the client says fails to be written, and asyncio gives up reading for it. What the server
+        said before, the end of the last calls when it stops, is still in the socket, which is closed after this."""
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while chunk := os.read(descriptor, REST_BYTES):
+                client.transport.write(chunk)
 
 
 class ClientEnd(PipeEnd):
