@@ -32,9 +32,9 @@ from spanlake.ingest.flush import Flusher
 from spanlake.ingest.maintenance import Maintenance, MaintenanceSettings
 from spanlake.ingest.pipeline import Pipeline
 from spanlake.ingest.tenants import Tenants
-from spanlake.model.limits import LimitsSource, SameLimits, TenantLimits
 from spanlake.model.settings import BlockSettings, CompactionSettings, IngestSettings, QuerySettings, StoreSettings, WalSettings
 from spanlake.model.spans import SpanBatch
+from spanlake.model.tenancy.limits import LimitsSource, SameLimits, TenantLimits
 from spanlake.model.trace import TimeRange, TraceAnswer
 from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore

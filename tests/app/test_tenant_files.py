@@ -15,8 +15,8 @@ from spanlake.app.tenancy.limits_file import read_limits_file
 from spanlake.app.tenancy.limits_in_force import LimitsInForce
 from spanlake.app.tenancy.stored_limits import StoredLimits
 from spanlake.model.errors import ConfigError
-from spanlake.model.limits import SETTING_OF, TenantLimits, default_limits
 from spanlake.model.settings import CompactionSettings, LimitSettings, OverrideSettings, QuerySettings, Settings
+from spanlake.model.tenancy.limits import SETTING_OF, TenantLimits, default_limits
 from spanlake.objectstore.opening import open_store
 from spanlake.server.access.credentials import Credential, Role, secret_digest
 

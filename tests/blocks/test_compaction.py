@@ -18,8 +18,8 @@ from spanlake.app.load.traces import TraceTemplates
 from spanlake.blocks.catalog import Block, TableSnapshot, block_key
 from spanlake.blocks.compaction import expired_blocks, plan_compactions
 from spanlake.model.errors import StoreError
-from spanlake.model.limits import TenantLimits
 from spanlake.model.settings import BlockSettings, CompactionSettings
+from spanlake.model.tenancy.limits import TenantLimits
 from spanlake.objectstore.intercepted import Before, Call, InterceptedStore
 
 MIB = 1 << 20

@@ -21,8 +21,8 @@ from spanlake.ingest.limits.trace_spans import TraceSpans
 from spanlake.ingest.limits.truncate import truncate_attributes
 from spanlake.ingest.pipeline import OTHER_TENANTS, TENANTS_COUNTED_MAX
 from spanlake.model.errors import InvalidInput, Overloaded, TooLarge, Unavailable
-from spanlake.model.limits import SameLimits, TenantLimits
 from spanlake.model.spans import STRING
+from spanlake.model.tenancy.limits import SameLimits, TenantLimits
 from spanlake.wire.otlp.decode import decode_otlp
 
 # Rate

@@ -15,12 +15,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from node import NOW_NS, Node, numbers, request, span, spans_in
 from spanlake.blocks.catalog.tenants import table_prefix, tenant_directory, tenant_of_directory
 from spanlake.model.errors import InvalidInput, NoTenant, TooLarge
-from spanlake.model.limits import SameLimits, TenantLimits
 from spanlake.model.metrics import InstantQuery, RangeQuery
 from spanlake.model.queries import SearchAnswer, SearchQuery, TagNamesQuery, TagValuesQuery
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
-from spanlake.model.tenants import federation, members
+from spanlake.model.tenancy.limits import SameLimits, TenantLimits
+from spanlake.model.tenancy.names import federation, members
 from spanlake.model.trace import TimeRange, TraceFilter
 from spanlake.query.federated import FederatedFinder, FederatedSearcher, FederatedSources
 from spanlake.query.metrics import Meter

@@ -16,8 +16,8 @@ from serving import FREE_PORTS, Reply, Served, listening, recording_queries, sen
 from spanlake.app.tenancy.limits_in_force import LimitsInForce
 from spanlake.app.tenancy.stored_limits import SUPERSEDED_NS, StoredLimits
 from spanlake.model.errors import PreconditionFailed, StoreError
-from spanlake.model.limits import TenantLimits
 from spanlake.model.settings import OverrideSettings, QuerySettings, Settings
+from spanlake.model.tenancy.limits import TenantLimits
 from spanlake.objectstore.intercepted import Before, Call, InterceptedStore
 from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore

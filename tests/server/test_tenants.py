@@ -23,8 +23,8 @@ from tempo_proto import tempo_message
 from node import request, span
 from spanlake.app.assemble import System, build_system
 from spanlake.app.cli.main import main
-from spanlake.model.limits import SameLimits, TenantLimits
 from spanlake.model.settings import AccessSettings, CompactionSettings, OverrideSettings, QuerySettings, Settings
+from spanlake.model.tenancy.limits import SameLimits, TenantLimits
 from spanlake.server.listeners import Core, Listeners, Ports
 from spanlake.server.otlp_grpc import EXPORT_METHOD
 

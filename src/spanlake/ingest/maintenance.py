@@ -20,9 +20,9 @@ from spanlake.blocks.footers import FooterCache
 from spanlake.ingest.flush import upload
 from spanlake.ingest.tenants import Tenants
 from spanlake.model.errors import CommitConflict, CorruptData, KeyMissing, SpanlakeError
-from spanlake.model.limits import LimitsSource
 from spanlake.model.schema import ColumnType
 from spanlake.model.settings import BlockSettings, CompactionSettings
+from spanlake.model.tenancy.limits import LimitsSource
 from spanlake.objectstore.store import ObjectStore
 
 _LOG = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from spanlake.ingest.replay import PAUSE_SECONDS, Replaying, replay_log
 from spanlake.ingest.tenants import Tenants
 from spanlake.model.errors import InvalidInput, Overloaded, SpanlakeError, TooLarge, Unavailable
 from spanlake.model.ingest import Accepted
-from spanlake.model.limits import NO_LIMITS, LimitsSource
 from spanlake.model.settings import IngestSettings
 from spanlake.model.spans import SpanBatch
-from spanlake.model.tenants import check_tenant
+from spanlake.model.tenancy.limits import NO_LIMITS, LimitsSource
+from spanlake.model.tenancy.names import check_tenant
 from spanlake.wire.otlp.decode import decode_otlp
 
 _LOG = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Queries that ask several tenants at once (`model.tenants.federation`).
+"""Queries that ask several tenants at once (`model.tenancy.names.federation`).
 
 Tenants stay apart: each has its units, no trace spans two of them, and an id that several tenants have is a trace of each. Names and values
 of tags and metrics read the units of all tenants as if they were one's. A search asks one tenant after the other and keeps the newest
@@ -20,7 +20,7 @@ from spanlake.model.results import TraceFound
 from spanlake.model.settings import QuerySettings
 from spanlake.model.spans import SpanBatch
 from spanlake.model.stop import Stop
-from spanlake.model.tenants import SEPARATOR, members
+from spanlake.model.tenancy.names import SEPARATOR, members
 from spanlake.model.trace import TimeRange, TraceAnswer
 from spanlake.query.answer_size import AnswerSize
 from spanlake.query.search import Searcher

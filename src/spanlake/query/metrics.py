@@ -14,12 +14,12 @@ from spanlake.engine import regex_problem
 from spanlake.engine.metrics import Bounds, Grid, Total, instant_grid, observe, range_grid
 from spanlake.engine.metrics.compare import ComparePartial, CompareTotal, observe_compare
 from spanlake.model.errors import InvalidInput
-from spanlake.model.limits import LimitsSource
 from spanlake.model.metrics import InstantQuery, MetricsAnswer, RangeQuery
 from spanlake.model.queries import Progress
 from spanlake.model.scan import ScanBatch, ScanRequest
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
+from spanlake.model.tenancy.limits import LimitsSource
 from spanlake.model.trace import TimeRange
 from spanlake.query.explain import metrics_explanation
 from spanlake.query.federated import Sources

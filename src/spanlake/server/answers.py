@@ -52,7 +52,7 @@ class QueryEdge:
     access: Access
 
     def tenants_of(self, request: Request) -> str:
-        """The tenants that a request is for: one, or several as `model.tenants.federation` has them."""
+        """The tenants that a request is for: one, or several as `model.tenancy.names.federation` has them."""
         return self.access.tenants_to_read(request.headers.getlist)
 
 

@@ -23,8 +23,8 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from spanlake.model.limits import LimitsSource, SameLimits, TenantLimits
 from spanlake.model.settings import QuerySettings, ServerSettings
+from spanlake.model.tenancy.limits import LimitsSource, SameLimits, TenantLimits
 from spanlake.server.access.credentials import Credential
 from spanlake.server.access.decide import Access
 from spanlake.server.answers import QueryEdge

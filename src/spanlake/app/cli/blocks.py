@@ -51,7 +51,7 @@ def open_tables(settings: Settings, tenant: str | None) -> tuple[ObjectStore, Ca
 
     from spanlake.blocks.catalog import Catalog
     from spanlake.model.errors import ConfigError, NotFound
-    from spanlake.model.tenants import check_tenant
+    from spanlake.model.tenancy.names import check_tenant
     from spanlake.objectstore.opening import open_store
 
     path = unquote(settings.data.removeprefix("file://")) if settings.data.startswith("file://") else settings.data

@@ -22,7 +22,7 @@ import yaml
 
 from spanlake.app.yaml_file import pairs, place, read_yaml, scalar
 from spanlake.model.errors import ConfigError, NoTenant
-from spanlake.model.tenants import check_tenant
+from spanlake.model.tenancy.names import check_tenant
 from spanlake.server.access.credentials import Credential, Role, secret_digest
 
 SECTION = "credentials"

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from spanlake.app.config_schema import Kind, parse, schema_of
-from spanlake.model.limits import SETTING_OF, TenantLimits
+from spanlake.model.tenancy.limits import SETTING_OF, TenantLimits
 
 LimitValues = Mapping[str, float]
 """Some limits by name, checked."""

@@ -15,7 +15,7 @@ import yaml
 from spanlake.app.tenancy.limit_values import LimitValues, parse_limit
 from spanlake.app.yaml_file import is_null, pairs, place, read_yaml, scalar
 from spanlake.model.errors import ConfigError, NoTenant
-from spanlake.model.tenants import check_tenant
+from spanlake.model.tenancy.names import check_tenant
 
 SECTION = "overrides"
 

@@ -16,9 +16,9 @@ from spanlake.app.tenancy.limit_values import LimitValues, parse_limits, stricte
 from spanlake.app.tenancy.limits_file import read_limits_file
 from spanlake.app.tenancy.stored_limits import StoredLimits
 from spanlake.model.errors import CorruptData, InvalidInput, SpanlakeError
-from spanlake.model.limits import TenantLimits, default_limits
 from spanlake.model.settings import Settings
-from spanlake.model.tenants import SEPARATOR, members
+from spanlake.model.tenancy.limits import TenantLimits, default_limits
+from spanlake.model.tenancy.names import SEPARATOR, members
 from spanlake.server.ports import Overrides
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ FILE, STORE = "file", "store"
 
 
 class LimitsInForce:
-    """`model.limits.LimitsSource` and `server.ports.TenantOverrides`. Owns the thread that looks for changes, from `start` to `stop`."""
+    """`LimitsSource` and `server.ports.TenantOverrides`. Owns the thread that looks for changes, from `start` to `stop`."""
 
     def __init__(self, settings: Settings, stored: StoredLimits) -> None:
         self._settings = settings.overrides
@@ -46,7 +46,7 @@ class LimitsInForce:
         self.failures = {FILE: 0, STORE: 0}
         self._put_together()
 
-    # model.limits.LimitsSource
+    # model.tenancy.limits.LimitsSource
 
     def of(self, tenant: str) -> TenantLimits:
         """The limits of a tenant; for a federation the strictest of its members'."""

@@ -39,7 +39,7 @@ from spanlake.blocks.catalog.tenants import (
 from spanlake.model.errors import CommitConflict, ConfigError, KeyExists, StoreError
 from spanlake.model.schema import ATTRIBUTE_COLUMN_TYPES, ColumnType, column_attribute
 from spanlake.model.settings import StoreSettings
-from spanlake.model.tenants import check_tenant
+from spanlake.model.tenancy.names import check_tenant
 from spanlake.objectstore.delta import delta_location
 from spanlake.objectstore.store import ObjectStore
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from spanlake.model.errors import NoTenant
-from spanlake.model.tenants import check_tenant
+from spanlake.model.tenancy.names import check_tenant
 
 # Fine in a tenant name, but a shell, a glob or a URL parser between us and the table takes them for its own.
 _ESCAPED = re.compile(r"[!*'()]")

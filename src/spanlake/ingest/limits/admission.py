@@ -14,8 +14,8 @@ from spanlake.ingest.limits.rate import IngestRate
 from spanlake.ingest.limits.trace_spans import TraceSpans
 from spanlake.ingest.limits.truncate import truncate_attributes
 from spanlake.model.errors import Overloaded
-from spanlake.model.limits import LimitsSource, TenantLimits
 from spanlake.model.spans import SpanBatch
+from spanlake.model.tenancy.limits import LimitsSource, TenantLimits
 from spanlake.wire.otlp.decode import decode_otlp
 from spanlake.wire.otlp.encode import encode_otlp
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from spanlake.model.errors import Overloaded, TooLarge
-from spanlake.model.limits import TenantLimits
+from spanlake.model.tenancy.limits import TenantLimits
 
 BUCKETS_MAX = 10_000
 RETRY_SECONDS_MAX = 60

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from spanlake.model.errors import Forbidden, NoTenant, Unauthenticated
-from spanlake.model.tenants import SEPARATOR, SINGLE_TENANT, check_tenant, federation
+from spanlake.model.tenancy.names import SEPARATOR, SINGLE_TENANT, check_tenant, federation
 from spanlake.server.access.credentials import Credential, Presented, Role, known
 
 AUTHORIZATION_HEADER = "authorization"
@@ -54,7 +54,7 @@ class Access:
         return self.identify(values, Role.WRITE).tenant(values(TENANT_HEADER))
 
     def tenants_to_read(self, values: Values) -> str:
-        """The tenants that a query is for, as `model.tenants.federation` has them. Raises as `identify` does, and NoTenant."""
+        """The tenants that a query is for, as `model.tenancy.names.federation` has them. Raises as `identify` does, and NoTenant."""
         return self.identify(values, Role.READ).tenants(values(TENANT_HEADER))
 
 

@@ -1,0 +1,1 @@
+"""Tenants: what their names may be, and what limits each may have."""
