@@ -478,6 +478,9 @@ BOUNDS = [
     ({}, "{ .a" + " + .a" * 8_000 + " }", "the query is nested more than 64 levels deep"),
     ({}, "{}" + " >> {}" * 8_000, "the query is nested more than 64 levels deep"),
     ({}, "," * 70_000, "the query is longer than 65536 tokens"),
+    ({}, "{ }" + " | by(name)" * 199, None),
+    ({}, "{ }" + " | by(name)" * 200, "the query has more than 200 stages"),
+    ({}, "{ } | rate()" + " | topk(5)" * 200, "the query has more than 200 stages"),
     ({}, "x" * 200_000, "TraceQL expression exceeds the configured maximum size of 131072 bytes, "),
 ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spanlake.model.errors import QueryError
-from spanlake.traceql import DEPTH_MAX, TOKENS_MAX, check, parse
+from spanlake.traceql import DEPTH_MAX, STAGES_MAX, TOKENS_MAX, check, parse
 from spanlake.traceql.vocabulary import (
     AGGREGATE_WORDS,
     INTRINSIC_SPELLINGS,
@@ -41,7 +41,7 @@ def test_every_word_is_documented() -> None:
 
 
 def test_bounds_are_the_ones_of_the_parser() -> None:
-    assert f"{TOKENS_MAX:,} tokens, and nests at most {DEPTH_MAX} levels" in TEXT
+    assert f"{TOKENS_MAX:,} tokens, nests at most {DEPTH_MAX} levels deep, and has\nat most {STAGES_MAX} stages" in TEXT
 
 
 def test_every_difference_from_tempo_is_listed() -> None:

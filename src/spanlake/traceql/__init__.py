@@ -14,12 +14,13 @@ from spanlake.traceql.check import check
 from spanlake.traceql.fold import fold
 from spanlake.traceql.format import format_field, format_query, format_reference, format_scalar
 from spanlake.traceql.lenient import parse_leniently
-from spanlake.traceql.parser import DEPTH_MAX, QUERY_BYTES_MAX, TOKENS_MAX, parse, parse_reference
+from spanlake.traceql.parser import DEPTH_MAX, QUERY_BYTES_MAX, STAGES_MAX, TOKENS_MAX, parse, parse_reference
 from spanlake.traceql.regex import regex_problem
 
 __all__ = [
     "DEPTH_MAX",
     "QUERY_BYTES_MAX",
+    "STAGES_MAX",
     "TOKENS_MAX",
     "check",
     "fold",

@@ -30,13 +30,16 @@ from spanlake.traceql.vocabulary import NUMERIC
 QUERY_BYTES_MAX = 128 * 1024
 TOKENS_MAX = 64 * 1024
 DEPTH_MAX = 64
+STAGES_MAX = 200
+"""Stages of all pipelines of a query together, second stages of metrics included: each takes its time on every span or series."""
 
 
 def parse(text: str, *, bytes_max: int = QUERY_BYTES_MAX, tokens_max: int = TOKENS_MAX, depth_max: int = DEPTH_MAX) -> Query:
     """The tree of the text, unchecked.
 
     Raises QueryError, at the first problem: the text is no TraceQL, or is longer than `bytes_max` bytes of UTF-8 or `tokens_max` tokens, or
-    is nested more than `depth_max` levels deep. Chains of one `&&` or `||` count as one level whatever their length.
+    is nested more than `depth_max` levels deep, or has more than STAGES_MAX stages. Chains of one `&&` or `||` count as one level whatever
+    their length.
     """
     cursor = _cursor(text, bytes_max, tokens_max, depth_max, recovering=False)
     return _query(cursor, depth_max)
@@ -94,7 +97,7 @@ def _query(cursor: Cursor, depth_max: int) -> Query:
         cursor.record(cursor.unexpected("the end of the query"))
     only = body.stages[0] if isinstance(body, Pipeline) else None
     query = Query(only.pipeline if isinstance(only, WrappedPipeline) else body, hints, cursor.source)
-    _check_depth(cursor, query, depth_max)
+    _check_size(cursor, query, depth_max)
     return query
 
 
@@ -127,11 +130,26 @@ def _hint(cursor: Cursor) -> Hint:
     return Hint(name.text, negated(value, start) if is_negative else value, Place(name.place.start, value.place.end))
 
 
-def _check_depth(cursor: Cursor, query: Query, depth_max: int) -> None:
+def _check_size(cursor: Cursor, query: Query, depth_max: int) -> None:
     """Brackets were bounded while they were read; operators nest without them (`a + b + c`), so the finished tree is measured too."""
     waiting: list[tuple[Node, int]] = [(query, 0)]
+    stages = 0
     while waiting:
         node, depth = waiting.pop()
+        stages += _stage_count(node)
+        if stages > STAGES_MAX:
+            raise cursor.error(f"the query has more than {STAGES_MAX} stages", query.root.place)
         if depth > depth_max and not isinstance(node, Query):
             raise cursor.error(f"the query is nested more than {depth_max} levels deep", node.place)
         waiting.extend((child, depth + 1) for child in children(node))
+
+
+def _stage_count(node: Node) -> int:
+    """Stages of the node itself, without those of its parts."""
+    match node:
+        case Pipeline():
+            return len(node.stages)
+        case MetricsPipeline() | MetricsMath():
+            return len(node.second_stages)
+        case _:
+            return 0
