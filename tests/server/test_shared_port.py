@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import socket
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -353,6 +355,34 @@ def test_start_says_what_to_do_when_the_path_of_the_socket_is_too_long(tmp_path:
     with pytest.raises(ConfigError, match="TMPDIR"), nothing_found():
         pass
     assert not list(deep.iterdir())
+
+
+def test_start_removes_what_killed_servers_left_behind_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def directory(name: str, *, age_seconds: float, socket_there: bool = True) -> Path:
+        made = tmp_path / f"spanlake-{name}"
+        made.mkdir()
+        if socket_there:
+            with socket.socket(socket.AF_UNIX) as killed:
+                killed.bind(str(made / "grpc"))
+        at = time.time() - age_seconds
+        os.utime(made, (at, at))
+        return made
+
+    left, young, other = (
+        directory("old", age_seconds=1000),
+        directory("young", age_seconds=1),
+        directory("other", age_seconds=1000, socket_there=False),
+    )
+    (other / "grpc").write_text("not a socket")
+    os.utime(other, (0, 0))
+    with nothing_found() as first:
+        (running,) = set(tmp_path.iterdir()) - {left, young, other}
+        os.utime(running, (0, 0))
+        with nothing_found(), opened(first.ports.http) as channel:
+            assert len(list(search(channel))) == 1
+        assert set(tmp_path.iterdir()) == {running, young, other}
 
 
 def test_socket_of_the_grpc_server_is_private_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

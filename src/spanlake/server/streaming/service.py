@@ -8,11 +8,8 @@ handshake, how often clients may ping, how long a client may take to read a mess
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -26,14 +23,13 @@ from spanlake.server.answers import QueryEdge
 from spanlake.server.errors import Refusal, refusal_of
 from spanlake.server.streaming.methods import Call, Method
 from spanlake.server.streaming.outbox import Outbox
+from spanlake.server.streaming.private_socket import PrivateSocket
 from spanlake.server.transport.front import Pipes
 from spanlake.wire.rpc_status import encode_status
 
 SERVICE = "/tempopb.StreamingQuerier/"
 STREAMS_PER_CONNECTION_MAX = 256
 REQUEST_BYTES_MAX = 1 << 20
-SOCKET_PATH_BYTES_MAX = 85
-"""Systems accept 103 at least; the names of pipes are longer by their number."""
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -52,17 +48,13 @@ class StreamingServer:
     def __init__(self, edge: StreamingEdge, settings: ServerSettings) -> None:
         self._edge = edge
         self._settings = settings
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self._socket: PrivateSocket | None = None
         self._server: Any = None
 
     async def start(self) -> Pipes:
         """Serve; what pipes connections to it. ConfigError if there can be no socket."""
-        self._directory = tempfile.TemporaryDirectory(prefix="spanlake-")
-        path = str(Path(self._directory.name) / "grpc")
-        if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
-            self._directory.cleanup()
-            raise ConfigError(f"the path of the socket {path} is too long; TMPDIR names the directory for it, choose a shorter one")
-        settings = self._settings
+        self._socket = PrivateSocket()
+        path, settings = self._socket.path, self._settings
         pipes = Pipes(path, stall_seconds=settings.stall_seconds)
         calls_max = settings.query_threads + settings.query_queue_max
         server: Any = grpc.aio.server(
@@ -71,7 +63,7 @@ class StreamingServer:
         try:
             server.add_insecure_port(f"unix:{path}")
         except RuntimeError as error:
-            self._directory.cleanup()
+            self._socket.remove()
             raise ConfigError(f"cannot listen on the socket {path}: {error}; TMPDIR names the directory for it") from error
         self._server = server
         await server.start()
@@ -81,8 +73,8 @@ class StreamingServer:
         """Refuse new calls at once, let those in flight finish for `drain_seconds`, then cancel them. Connections are closed."""
         if self._server is not None:
             await self._server.stop(drain_seconds)
-        if self._directory is not None:
-            self._directory.cleanup()
+        if self._socket is not None:
+            self._socket.remove()
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
