@@ -60,6 +60,14 @@ def test_request_is_431_when_its_headers_are_too_large() -> None:
                 assert connection.recv(13) == expected
 
 
+def test_request_is_414_when_its_url_is_too_long_for_the_parser() -> None:
+    with serving(header_bytes_max=1 << 20) as served:
+        for size, expected in ((65_500, b"HTTP/1.1 200 "), (65_536, b"HTTP/1.1 414 "), (500_000, b"HTTP/1.1 414 ")):
+            with connected(served) as connection:
+                connection.sendall(b"GET /api/echo?" + b"a" * (size - 10) + b" HTTP/1.1\r\n\r\n")
+                assert connection.recv(13) == expected
+
+
 def test_second_request_is_431_when_its_headers_are_too_large() -> None:
     with serving(header_bytes_max=2000) as served, connected(served) as connection:
         connection.sendall(ECHO + b"X-A: " + b"a" * 1800 + b"\r\n\r\n")

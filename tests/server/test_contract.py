@@ -189,7 +189,7 @@ REFUSED = [
 def test_point_11_errors_are_plain_text(live: Live, parameters: dict[str, Any], text: str) -> None:
     for accept in ("application/json", "application/protobuf"):
         reply = live.get("/api/search", parameters, accept=accept)
-        assert (reply.status, reply.headers["content-type"]) in {(400, TEXT), (431, TEXT)}
+        assert (reply.status, reply.headers["content-type"]) in {(400, TEXT), (414, TEXT), (431, TEXT)}
         assert reply.body.decode().startswith(text.format(start=START))
         assert b"localblocks" not in reply.body
 

@@ -20,6 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEADER_OVERHEAD_BYTES = 4
 """Colon, space and line end, which count as part of a header."""
 
+URL_BYTES_MAX = 65535
+"""The parser's own bound."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
@@ -122,7 +125,12 @@ class BoundedConnection(HttpToolsProtocol):
             self._header_timer = None
         size = len(self.url) + sum(len(name) + len(value) + HEADER_OVERHEAD_BYTES for name, value in self.headers)
         app = self.app
-        if size > self.limits.header_bytes_max:
+        if len(self.url) > URL_BYTES_MAX:
+            self.url = b"/"
+            self.app = PlainTextResponse(
+                f"the URL has more than {URL_BYTES_MAX} bytes; gRPC takes longer queries", 414, {"connection": "close"}
+            )
+        elif size > self.limits.header_bytes_max:
             self.app = PlainTextResponse("request headers are too large", 431, {"connection": "close"})
         super().on_headers_complete()
         self.app = app
