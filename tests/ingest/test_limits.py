@@ -149,7 +149,9 @@ def test_spans_that_could_not_be_kept_do_not_count(tmp_path: Path) -> None:
             raise OSError(errno.ENOSPC, "no space left on device")
         return real.write(descriptor, parts, offset)
 
-    with Node(tmp_path, limits=SameLimits(TenantLimits(trace_spans_max=1)), calls=FileCalls(write=write)) as node:
+    size = len(request(span(1, 1)))
+    limits = TenantLimits(trace_spans_max=1, ingest_bytes_per_second=1, ingest_burst_bytes=size)
+    with Node(tmp_path, limits=SameLimits(limits), calls=FileCalls(write=write)) as node:
         full = True
         with pytest.raises(Unavailable):
             node.push(span(1, 1))

@@ -28,7 +28,8 @@ _DEPTH_MAX = 64  # no less than any that a payload can have been accepted with
 class Admitted:
     """What of a push comes in: the payload for the log and its spans.
 
-    `refused`: (reason, spans) that were left out; `truncated`: attributes that were cut off; `counted`: whether `withdraw` has work.
+    `refused`: (reason, spans) that were left out; `truncated`: attributes that were cut off; `counted`: whether its spans are counted per
+    trace; `bytes`: what it took of the rate.
     """
 
     payload: bytes
@@ -36,6 +37,7 @@ class Admitted:
     refused: tuple[tuple[str, int], ...] = ()
     truncated: int = 0
     counted: bool = False
+    bytes: int = 0
 
 
 class Admission:
@@ -61,11 +63,12 @@ class Admission:
 
     def withdraw(self, tenant: str, admitted: Admitted) -> None:
         """The spans were admitted and could not be kept: the sender will send them again."""
+        self._rate.give_back(tenant, admitted.bytes)
         if admitted.counted:
             self._trace_spans.forget(tenant, admitted.batch)
 
     def _within(self, tenant: str, payload: bytes, batch: SpanBatch, limits: TenantLimits) -> Admitted:
-        whole, truncated = batch, 0
+        whole, size, truncated = batch, len(payload), 0
         refused: tuple[tuple[str, int], ...] = ()
         if limits.trace_spans_max:
             kept = self._trace_spans.count(tenant, batch, limits.trace_spans_max)
@@ -77,4 +80,4 @@ class Admission:
         if batch is not whole:
             payload = encode_otlp(batch)
             batch = decode_otlp(payload, depth_max=_DEPTH_MAX).batch
-        return Admitted(payload, batch, refused, truncated, counted=limits.trace_spans_max > 0)
+        return Admitted(payload, batch, refused, truncated, counted=limits.trace_spans_max > 0, bytes=size)

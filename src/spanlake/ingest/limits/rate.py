@@ -54,6 +54,13 @@ class IngestRate:
                 f"{text}: send less, or raise its ingest_bytes_per_second", retry_after_seconds=max(pause, 1), reason="ingestion rate"
             )
 
+    def give_back(self, tenant: str, size: int) -> None:
+        """Undo `take`: the bytes did not come in after all."""
+        with self._lock:
+            bucket = self._buckets.get(tenant)
+            if bucket is not None:  # else the rate is not limited
+                self._buckets[tenant] = _Bucket(bucket.tokens + size, bucket.seconds)
+
     def _tokens(self, tenant: str, rate: float, burst: int) -> float:
         bucket = self._buckets.get(tenant)
         if bucket is None:
