@@ -81,7 +81,7 @@ class System:
         finder = FederatedFinder(TraceFinder(self.store, self.footers, self.pipeline.view, self.tenants.refresh, settings.query))
         self.caches = ScanCaches(self.store, self.footers, bytes_max=settings.query.cache_bytes)
         executor = ThreadExecutor(settings.query.threads) if settings.query.threads else InlineExecutor()
-        single = TenantSources(self.caches, self.pipeline.view, self.tenants.refresh, executor)
+        single = TenantSources(self.caches, self.pipeline.view, self.tenants.refresh, executor, settings.query.horizon_seconds)
         sources = FederatedSources(single)
         searcher, tags = FederatedSearcher(Searcher(single, settings.query)), TagReader(sources, settings.query)
         meter = Meter(sources, settings.query, self.limits)

@@ -120,6 +120,9 @@ class QuerySettings:
     timeout_seconds: float = setting(60.0, "a query that runs longer fails", least=0.1)
     threads: int = setting(2, "threads on which all searches evaluate pieces of blocks; 0: each query only on its own", least=0, most=256)
     range_seconds_max: float = setting(168 * 3600.0, "longest time range of a search; 0: any", least=0)
+    horizon_seconds: float = setting(
+        24 * 3600.0, "how far from the time range of a query further spans of its traces are looked for; 0: anywhere", least=0
+    )
     metrics_range_seconds_max: float = setting(24 * 3600.0, "longest time range of a metrics query; 0: any", least=0)
     metrics_points_max: int = setting(10_000, "most steps in the range of a metrics query; more fail", least=1, most=1_000_000)
     metrics_series_max: int = setting(10_000, "most series in a metrics answer; with more it is PARTIAL, the last ones missing", least=1)

@@ -13,7 +13,6 @@ from typing import TypeAlias, TypeVar
 
 from spanlake.blocks.catalog import TableSnapshot
 from spanlake.blocks.live import LiveView
-from spanlake.blocks.scan.tenant import units_of
 from spanlake.model.errors import KeyMissing
 from spanlake.model.queries import Inspected, SearchAnswer, SearchProgress, SearchQuery
 from spanlake.model.results import TraceFound
@@ -36,14 +35,14 @@ class FederatedSources:
 
     single: TenantSources
 
-    def ask(self, tenant: str, question: Callable[[View], T]) -> T:
-        """Answer a question from one view of all the tenants, each consistent in itself."""
+    def ask(self, tenant: str, question: Callable[[View], T], window: TimeRange | None = None) -> T:
+        """Answer a question from one view of all the tenants, each consistent in itself; `window` as there."""
         if SEPARATOR not in tenant:
-            return self.single.ask(tenant, question)
+            return self.single.ask(tenant, question, window)
         for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
             views = [self.single.view(member) for member in members(tenant)]
             try:
-                return question(self._joined(tenant, views))
+                return question(self._joined(tenant, views, window))
             except KeyMissing:
                 # As with one tenant: a block was compacted away longer ago than its grace.
                 if last:
@@ -52,8 +51,8 @@ class FederatedSources:
                     self.single.refresh(member)
         raise AssertionError
 
-    def _joined(self, tenant: str, views: Sequence[LiveView]) -> View:
-        units = [unit for view in views for unit in units_of(self.single.caches, view)]
+    def _joined(self, tenant: str, views: Sequence[LiveView], window: TimeRange | None) -> View:
+        units = [unit for view in views for unit in self.single.units(view, window)]
         blocks = tuple(block for view in views for block in view.table.blocks)
         live = LiveView(TableSnapshot(tenant, blocks=blocks), tuple(rows for view in views for rows in view.rows))
         return View(live, sorted(units, key=lambda unit: (-unit.newest_ns, unit.name)), self.single.executor)

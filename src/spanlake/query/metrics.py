@@ -95,7 +95,7 @@ class Meter:
     def _answer(self, tenant: str, plan: MetricsPlan, grid: Grid, bounds: Bounds, start: Callable[[], Work]) -> MetricsAnswer:
         series_max = max(min(bounds.series_max, self.settings.metrics_samples_max // grid.points), 1)
         bounds = Bounds(series_max, bounds.bytes_max, bounds.exemplars_max)
-        return self.sources.ask(tenant, lambda view: _answer(view, plan, grid, bounds, start()))
+        return self.sources.ask(tenant, lambda view: _answer(view, plan, grid, bounds, start()), grid.window())
 
 
 def _answer(view: View, plan: MetricsPlan, grid: Grid, bounds: Bounds, work: Work) -> MetricsAnswer:

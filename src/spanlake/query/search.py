@@ -46,7 +46,7 @@ class Searcher:
     def search(self, tenant: str, query: SearchQuery, stop: Stop, progress: SearchProgress | None = None) -> SearchAnswer:
         """Answer a search, or raise QueryError, InvalidInput, TooLarge, QueryTimeout, QueryCancelled."""
         plan = plan_of(query.text)
-        return self.sources.ask(tenant, lambda view: self._answer(Search(view, plan, query, start_work(stop)), progress))
+        return self.sources.ask(tenant, lambda view: self._answer(Search(view, plan, query, start_work(stop)), progress), query.window)
 
     def explain(self, tenant: str, query: SearchQuery, stop: Stop) -> str:
         """How a search is answered, as lines of text; raises as `search` does."""

@@ -12,6 +12,7 @@ from spanlake.model.errors import KeyMissing
 from spanlake.model.queries import Inspected, Progress
 from spanlake.model.scan import ScanBatch, ScanRequest, ScanStatistics
 from spanlake.model.stop import Stop
+from spanlake.model.trace import TimeRange
 from spanlake.query.tasks import Executor
 
 T = TypeVar("T")
@@ -20,25 +21,36 @@ SNAPSHOT_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class TenantSources:
-    """`view` gives a tenant's live spans and table; `refresh` looks for newer blocks."""
+    """`view` gives a tenant's live spans and table; `refresh` looks for newer blocks.
+
+    `horizon_seconds`: how far from the window of a question fragments of its traces are looked for. To find them anywhere, the trace ids of
+    the whole table must be known; 0 does that.
+    """
 
     caches: ScanCaches
     view: Callable[[str], LiveView]
     refresh: Callable[[str], object]
     executor: Executor
+    horizon_seconds: float = 0
 
-    def ask(self, tenant: str, question: Callable[[View], T]) -> T:
-        """Answer a question from one consistent view of the tenant."""
+    def ask(self, tenant: str, question: Callable[[View], T], window: TimeRange | None = None) -> T:
+        """Answer a question from one consistent view of the tenant: of all of it, or of what is near a window of time."""
         for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
             live = self.view(tenant)
             try:
-                return question(View(live, units_of(self.caches, live), self.executor))
+                return question(View(live, self.units(live, window), self.executor))
             except KeyMissing:
                 # A block was compacted away longer ago than its grace: the view is that stale.
                 if last:
                     raise
                 self.refresh(tenant)
         raise AssertionError
+
+    def units(self, live: LiveView, window: TimeRange | None) -> list[Unit]:
+        """The units that a question about a window can concern: those within the horizon of it, 0 for all."""
+        horizon_ns = round(self.horizon_seconds * 1e9)
+        near = TimeRange(window.start_ns - horizon_ns, window.end_ns + horizon_ns) if window is not None and horizon_ns else None
+        return units_of(self.caches, live, near)
 
 
 @dataclass(frozen=True, slots=True)

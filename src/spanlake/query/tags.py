@@ -6,7 +6,7 @@ whole traces, and the spans that it finds are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from spanlake.blocks.scan.tenant import Unit, overlaps
@@ -51,6 +51,8 @@ _KEYWORDS = {_I.STATUS: STATUS_VALUES, _I.KIND: KIND_VALUES}
 _OF_WHOLE_TRACES = frozenset({Field("intrinsic", "root_name"), Field("intrinsic", "root_service")})
 _VIRTUAL_VALUES = {"status.code": STATUS_VALUES, "error": ("true",)}
 _LEGACY_NAMES = {"name": "name", "root.name": "rootName", "root.service.name": "rootServiceName"}
+VALUE_BYTES = 150
+"""Memory of a value beside its text."""
 NAMES_AT_ONCE = 200
 
 
@@ -66,7 +68,7 @@ class TagReader:
         if query.scope is not None and query.scope not in TAG_SCOPES:
             raise InvalidInput(f"invalid scope: {query.scope}")
         plan = filter_plan(query.filter)
-        return self.sources.ask(tenant, lambda view: self._names(view, plan, query, stop))
+        return self.sources.ask(tenant, lambda view: self._names(view, plan, query, stop), query.window)
 
     def _names(self, view: View, plan: SearchPlan | None, query: TagNamesQuery, stop: Stop) -> TagNamesAnswer:
         work = start_work(stop)
@@ -100,14 +102,14 @@ class TagReader:
         """The values of an attribute or intrinsic named as in TraceQL."""
         reference = tag_reference(query.tag)
         plan = filter_plan(query.filter)
-        return self.sources.ask(tenant, lambda view: self._values(view, reference, plan, query, stop))
+        return self.sources.ask(tenant, lambda view: self._values(view, reference, plan, query, stop), query.window)
 
     def values_v1(self, tenant: str, query: TagValuesQuery, stop: Stop) -> TagValuesAnswer:
         """The values of a tag named without a scope, as the first version of the API has it."""
         virtual = _VIRTUAL_VALUES.get(query.tag, ())
         reference = legacy_reference(query.tag)
         plan = filter_plan(query.filter)
-        answer = self.sources.ask(tenant, lambda view: self._values(view, reference, plan, query, stop))
+        answer = self.sources.ask(tenant, lambda view: self._values(view, reference, plan, query, stop), query.window)
         values = {*answer.values, *(TagValue("string", text) for text in virtual)}
         return TagValuesAnswer(tuple(sorted(values)), answer.inspected)
 
@@ -117,39 +119,30 @@ class TagReader:
             keywords = _KEYWORDS.get(reference.name, ())
             return TagValuesAnswer(tuple(sorted(TagValue("keyword", text) for text in keywords)), view.inspected(work))
         columns = _columns(reference)
-        found: set[TagValue] = set()
+        found = FirstValues(query.limit, self.settings.tag_values_bytes_max)
         for unit in _units(view, query.window):
             for column in columns:
-                found |= self._unit_values(view, unit, column, plan, work)
-        values = sorted(found)[: query.limit or None]
-        size, kept = 0, []
-        for value in values:
-            size += len(value.value.encode()) + len(value.type)
-            if size >= self.settings.tag_values_bytes_max:
-                break
-            kept.append(value)
-        return TagValuesAnswer(tuple(kept), view.inspected(work))
+                for values in self._unit_values(view, unit, column, plan, work):
+                    found.add(values)
+        return TagValuesAnswer(tuple(found.first()), view.inspected(work))
 
-    def _unit_values(self, view: View, unit: Unit, column: Column, plan: SearchPlan | None, work: Work) -> set[TagValue]:
-        """The values of one column in one unit: from dictionaries if that is all of them, else from a scan."""
+    def _unit_values(self, view: View, unit: Unit, column: Column, plan: SearchPlan | None, work: Work) -> Iterator[Collection[TagValue]]:
+        """The values of one column in one unit, part by part: from dictionaries if that is all of them, else from a scan."""
         # Of a split trace that belongs to this unit, other places hold spans that only a scan of this one brings.
         is_whole = not len(unit.own) and not (len(unit.split.hashes) and column.field in _OF_WHOLE_TRACES)
         at_hand = plan is None and is_whole
         known = unit.place.values(column.field, work.statistics) if at_hand else None
-        found: set[TagValue] = set()
         if known is not None:
-            for part in known.parts:
-                found |= part_values(part)
-            lacking = column.default is not None and not unit.place.is_everywhere(column.field)
-            return found | {TagValue("string", column.default)} if lacking and column.default is not None else found
+            yield from (part_values(part) for part in known.parts)
+            if column.default is not None and not unit.place.is_everywhere(column.field):
+                yield [TagValue("string", column.default)]
+            return
         request = _request(plan, [column.field])
 
         def evaluate(batch: ScanBatch) -> frozenset[TagValue]:
             return distinct_values(batch, [column], None if plan is None else matching_rows(plan, batch))
 
-        for values in view.map(unit, request, evaluate, work):
-            found |= values
-        return found
+        yield from view.map(unit, request, evaluate, work)
 
     def _cut(self, names: list[str]) -> list[str]:
         """The names that fit."""
@@ -159,6 +152,40 @@ class TagReader:
             if size >= self.settings.tag_values_bytes_max:
                 return names[:count]
         return names
+
+
+class FirstValues:
+    """The first values, in their order, of all that are added: at most `limit` (0: any number), of fewer bytes than `bytes_max` together.
+
+    Holds a few times that at most: what is not among the first of some values is not among the first of more.
+    """
+
+    def __init__(self, limit: int, bytes_max: int) -> None:
+        self._limit = limit
+        self._bytes_max = bytes_max
+        self._values: set[TagValue] = set()
+        self._held_bytes = 0
+        self._bearable_bytes = 0
+
+    def add(self, values: Iterable[TagValue]) -> None:
+        new = set(values) - self._values
+        self._values |= new
+        self._held_bytes += sum(VALUE_BYTES + len(value.value) for value in new)
+        if self._held_bytes > self._bearable_bytes:
+            self.first()
+
+    def first(self) -> list[TagValue]:
+        """Of what was added so far."""
+        size, kept = 0, []
+        for value in sorted(self._values)[: self._limit or None]:
+            size += len(value.value.encode()) + len(value.type)
+            if size >= self._bytes_max:
+                break
+            kept.append(value)
+        self._values = set(kept)
+        self._held_bytes = sum(VALUE_BYTES + len(value.value) for value in kept)
+        self._bearable_bytes = 2 * self._held_bytes + 8 * self._bytes_max
+        return kept
 
 
 def filter_plan(text: str) -> SearchPlan | None:

@@ -61,9 +61,14 @@ class ScanCaches:
         caches = (self._layouts, self._values, self._indexes, self._holdings)
         return sum(cache.memory_bytes for cache in caches)
 
-    def block_places(self, table: TableSnapshot) -> list[BlockPlace]:
-        """The blocks in order of arrival."""
-        blocks = in_order_of_arrival(table.blocks)
+    def block_places(self, table: TableSnapshot, near: TimeRange | None) -> list[BlockPlace]:
+        """The blocks, of those that have traces in a time, in order of arrival."""
+        chosen = [
+            block
+            for block in table.blocks
+            if near is None or (block.trace_start_min_ns < near.end_ns and block.trace_end_max_ns >= near.start_ns)
+        ]
+        blocks = in_order_of_arrival(chosen)
         return [self._block_place(footer) for footer in self._footers.get_all(table.tenant, blocks)]
 
     def _block_place(self, footer: Footer) -> BlockPlace:
@@ -203,9 +208,12 @@ def _any(matrix: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     return np.asarray(matrix.any(axis=axis))
 
 
-def units_of(caches: ScanCaches, view: LiveView) -> list[Unit]:
-    """The units of a view, the one with the newest traces first. KeyMissing if a block of the view is gone."""
-    blocks = caches.block_places(view.table)
+def units_of(caches: ScanCaches, view: LiveView, near: TimeRange | None = None) -> list[Unit]:
+    """The units of a view, the one with the newest traces first. KeyMissing if a block of the view is gone.
+
+    `near`: only blocks with traces in that time are looked at; what the others have of a trace is left out of it.
+    """
+    blocks = caches.block_places(view.table, near)
     live = caches.live_places(view)
     places: tuple[Place, ...] = (*blocks, *live)
     in_blocks = caches.holdings(view.table.tenant, blocks)
