@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_batches import attribute_column
 
@@ -69,6 +69,7 @@ def series_in(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [labels[group] for group in groups.of_row.tolist()]
 
 
+@settings(deadline=None)
 @given(columns)
 def test_every_span_gets_the_labels_of_its_values(rows: list[tuple[Any, ...]]) -> None:
     assert series_in(rows) == [expected_labels(row) for row in rows]

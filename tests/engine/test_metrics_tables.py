@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -76,6 +76,7 @@ def seen(function: Function, parts: Sequence[Sequence[Row]]) -> tuple[Cells, ...
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+@settings(deadline=None)
 @given(some=rows, cuts=st.lists(st.integers(0, 30), max_size=4), order=st.randoms(use_true_random=False))
 def test_any_split_in_any_order_says_the_same(name: str, some: list[Row], cuts: list[int], order: Any) -> None:
     function = FUNCTIONS[name]
@@ -102,6 +103,7 @@ def expected(numbers: dict[int, list[float]], of: Callable[[list[float]], float]
 
 
 @pytest.mark.parametrize(("name", "reduce"), [("least", min), ("greatest", max)])
+@settings(deadline=None)
 @given(some=rows)
 def test_extremes_are_those_of_the_numbers(name: str, reduce: Callable[[list[float]], float], some: list[Row]) -> None:
     found = FUNCTIONS[name].finish(seen(FUNCTIONS[name], [some]))
@@ -120,12 +122,14 @@ def summed(numbers: list[float]) -> float:
         return math.copysign(math.inf, 1 if exact > 0 else -1)
 
 
+@settings(deadline=None)
 @given(some=st.lists(st.tuples(st.integers(0, 5), floats), max_size=40))
 def test_sum_of_floats_is_exact(some: list[tuple[int, float]]) -> None:
     found = FUNCTIONS["sum"].finish(seen(FUNCTIONS["sum"], [some]))
     np.testing.assert_allclose(found, expected(numbers_by_key(some), summed), rtol=1e-15)
 
 
+@settings(deadline=None)
 @given(some=st.lists(st.tuples(st.integers(0, 5), ints), max_size=40))
 def test_sum_and_average_of_ints_are_rounded_once(some: list[tuple[int, int]]) -> None:
     tables = seen(FUNCTIONS["sum"], [some])
@@ -143,6 +147,7 @@ def ranked(numbers: list[float], quantile: float) -> float:
     return sorted(map(float, numbers))[max(math.ceil(quantile * len(numbers)), 1) - 1]
 
 
+@settings(deadline=None)
 @given(some=rows)
 def test_quantile_is_near_to_the_ranked_number(some: list[Row]) -> None:
     found = FUNCTIONS["quantiles"].finish(seen(FUNCTIONS["quantiles"], [some]))
@@ -151,6 +156,7 @@ def test_quantile_is_near_to_the_ranked_number(some: list[Row]) -> None:
         np.testing.assert_allclose(found[:, place], exact, rtol=2.0**-8, atol=1e-300)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False), min_size=1))
 def test_bucket_stands_for_what_is_in_it(numbers: list[float]) -> None:
     ordered = np.sort(np.array(numbers))
@@ -202,6 +208,7 @@ def test_histogram_of_durations_has_bounds_in_seconds() -> None:
     assert histogram.bound_of(int(buckets[0])) == 1.073741824
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(allow_nan=False)), max_size=30))
 def test_digits_of_floats_add_up_to_their_sum(some: list[tuple[int, float]]) -> None:
     keys = np.array([key for key, _ in some], np.int64)
@@ -229,6 +236,7 @@ def table(pairs: Sequence[tuple[int, int]]) -> Cells:
 ADDED = Layout((np.add,), bits=1)
 
 
+@settings(deadline=None)
 @given(keyed, st.lists(st.integers(-1, 3), min_size=21, max_size=21))
 def test_renumbered_table_is_that_of_renumbered_keys(pairs: list[tuple[int, int]], numbers: list[int]) -> None:
     moved = renumbered(table(pairs), ADDED, 2, np.array(numbers))
@@ -237,6 +245,7 @@ def test_renumbered_table_is_that_of_renumbered_keys(pairs: list[tuple[int, int]
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50)))
 def test_counting_in_an_array_and_by_sorting_is_the_same(weighted: bool, keys: list[int]) -> None:
     weights = np.full(len(keys), 1.0) if weighted else None

@@ -17,6 +17,7 @@ from spanlake.engine.values.parts import Rows, offsets_of, ragged
 
 _SLOTS_PER_ROW = 4  # a table this large is faster than sorting
 _SLOTS_MIN = 1 << 16
+_INT_BITS = 63
 _BYTES_PER_NUMBER = 8
 
 
@@ -43,13 +44,30 @@ class Cells:
 def merged(parts: Sequence[Cells], layout: Layout) -> Cells:
     """One table of several; their keys need not be in order, nor distinct."""
     keys = np.concatenate([part.keys for part in parts])
+    columns = [np.concatenate([part.columns[i] for part in parts]) for i in range(len(layout.reducers))]
+    if layout.reducers == (np.add,) and columns[0].dtype.kind == "i" and len(keys):
+        bits = int(columns[0].max()).bit_length()
+        if int(columns[0].min()) >= 0 and int(keys.min()) >= 0 and int(keys.max()).bit_length() + bits < _INT_BITS:
+            return _merged_counts((keys << bits) | columns[0], bits)
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     first = first_of_each(keys)
-    columns = [np.concatenate([part.columns[i] for part in parts])[order] for i in range(len(layout.reducers))]
+    columns = [column[order] for column in columns]
     if len(first) == len(keys):
         return Cells(keys, tuple(columns))
     return Cells(keys[first], tuple(reducer.reduceat(one, first) for reducer, one in zip(layout.reducers, columns, strict=True)))
+
+
+def _merged_counts(packed: Rows, bits: int) -> Cells:
+    """Counts that fit into one number with their keys: numbers are sorted several times faster than their places."""
+    packed.sort()
+    keys = packed >> bits
+    packed &= (1 << bits) - 1
+    first = first_of_each(keys)
+    if len(first) == len(keys):
+        return Cells(keys, (packed,))
+    up_to = np.cumsum(packed)[np.append(first[1:], len(packed)) - 1]
+    return Cells(keys[first], (np.diff(up_to, prepend=0),))
 
 
 def first_of_each(ordered: Rows) -> Rows:
@@ -69,7 +87,7 @@ def counted(keys: Rows, bound: int, weights: NDArray[np.float64] | None = None) 
     """How often each key occurs, or what its weights add up to; keys are below `bound`."""
     if bound <= max(_SLOTS_PER_ROW * len(keys), _SLOTS_MIN):
         counts = np.bincount(keys, minlength=1)
-        used = np.flatnonzero(counts)
+        used = np.flatnonzero(counts > 0)  # of booleans, because that is several times faster
         return Cells(used, (counts[used] if weights is None else np.bincount(keys, weights)[used],))
     if weights is not None:
         distinct, index = np.unique(keys, return_inverse=True)

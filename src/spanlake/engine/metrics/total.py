@@ -21,7 +21,7 @@ from spanlake.model.scan import ScanBatch
 from spanlake.traceql.plan.metrics.nodes import Leaf, SeriesPlan
 
 _BYTES_PER_POINT = 16
-_WAITING_BYTES_MIN = 1 << 20
+_WAITING_BYTES_MIN = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,11 @@ def observe(spans: Spans) -> tuple[Cells, ...]:
     parts = [Cells(np.zeros(0, np.int64), (np.zeros(0, np.int64 if spans.weights is None else np.float64),))]
     for some in numbers_of(spans):
         buckets = buckets_of(some)
-        keys, weights = (some.keys << bits) | buckets, some.weights
+        keys, weights = some.keys, some.weights
         if not buckets.all():
             inside = buckets > 0
-            keys, weights = keys[inside], None if weights is None else weights[inside]
-        parts.append(counted(keys, spans.bound << bits, weights))
+            keys, buckets, weights = keys[inside], buckets[inside], None if weights is None else weights[inside]
+        parts.append(counted((keys << bits) | buckets, spans.bound << bits, weights))
     return (parts[-1] if len(parts) <= 2 else merged(parts, LAYOUTS[0]),)
 
 
