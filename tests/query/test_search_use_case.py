@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node import NOW_NS, TENANT, Node, ids_in, span
 from spanlake.blocks.scan.tenant import ScanCaches
@@ -30,7 +34,7 @@ from spanlake.query.executors.threads import ThreadExecutor
 from spanlake.query.metrics import Meter
 from spanlake.query.search import Searcher
 from spanlake.query.sources import TenantSources
-from spanlake.query.tags import TagReader
+from spanlake.query.tags import FirstValues, TagReader
 from spanlake.query.tasks import Executor
 from spanlake.query.trace_filter import FILTERED, FilteringFinder
 
@@ -229,3 +233,30 @@ def test_trace_filter_keeps_what_was_asked_for(tmp_path: Path, wanted: TraceFilt
 def test_trace_filter_is_refused_when_it_is_no_filter_of_spans(node: Node, text: str) -> None:
     with pytest.raises(InvalidInput, match="invalid TraceQL filter"):
         FilteringFinder(node.finder).find_filtered(TENANT, (0, 1), None, TraceFilter(text), Stop())
+
+
+@given(
+    parts=st.lists(st.lists(st.builds(TagValue, st.sampled_from(["int", "string"]), st.text("abé", max_size=9)), max_size=30), max_size=6),
+    limit=st.integers(0, 12),
+    bytes_max=st.integers(1, 120),
+)
+def test_first_values_are_those_of_all_however_few_are_held(parts: list[list[TagValue]], limit: int, bytes_max: int) -> None:
+    first = FirstValues(limit, bytes_max)
+    for part in parts:
+        first.add(part)
+    everything = sorted({value for part in parts for value in part})[: limit or None]
+    sizes = list(accumulate(len(value.value.encode()) + len(value.type) for value in everything))
+    assert first.first() == [value for value, size in zip(everything, sizes, strict=True) if size < bytes_max]
+    assert first.first() == first.first()
+
+
+def test_first_values_hold_little_of_many() -> None:
+    first = FirstValues(0, 1024)
+    tracemalloc.start()
+    try:
+        for begin in range(0, 400_000, 1000):
+            first.add(TagValue("string", f"user {number:08}" + "x" * 100) for number in range(begin, begin + 1000))
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+    assert [value.value[:13] for value in first.first()][:2] == ["user 00000000", "user 00000001"]
