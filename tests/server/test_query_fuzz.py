@@ -21,6 +21,7 @@ from spanlake.model.settings import OverrideSettings, Settings
 
 S = 1_000_000_000
 TIMES = ("start", "end", "since")
+PRUNING = ("span_pruning", "span_pruning_group_by", "span_pruning_min_spans", "span_pruning_max_parent_depth")
 ROUTES = {
     "/api/search": ("q", "tags", "minDuration", "maxDuration", "limit", "spss", *TIMES),
     "/api/explain": ("q", "limit", "spss", *TIMES),
@@ -29,7 +30,7 @@ ROUTES = {
     "/api/search/tag/{}/values": ("q", "limit", "tag", *TIMES),
     "/api/v2/search/tag/{}/values": ("q", "limit", "tag", *TIMES),
     "/api/traces/{}": ("start", "end"),
-    "/api/v2/traces/{}": ("start", "end", "q", "match_depth", "keep_hierarchy", "ancestor_depth"),
+    "/api/v2/traces/{}": ("start", "end", "q", "match_depth", "keep_hierarchy", "ancestor_depth", *PRUNING),
     "/api/metrics/query_range": ("q", "query", "step", "exemplars", "maxSeries", *TIMES),
     "/api/metrics/query": ("q", "query", "step", "exemplars", "maxSeries", *TIMES),
 }
@@ -152,6 +153,7 @@ fitting = {
     **{name: st.sampled_from(QUERIES).map(str.encode) | values for name in ("q", "query")},
     **{name: st.sampled_from(MOMENTS).map(str.encode) | values for name in ("start", "end")},
     **{name: st.sampled_from(DURATIONS).map(str.encode) | values for name in ("since", "step")},
+    "span_pruning": st.sampled_from([b"true", b"true", b"false", b"x"]),
 }
 
 
