@@ -48,13 +48,13 @@ class Pipes:
         self._open: dict[str, ClientEnd] = {}
 
     async def connect(self, client: ClientEnd) -> tuple[str, ServerEnd]:
-        """(what the gRPC server calls this peer, the other end of a new pipe). OSError if the server has gone."""
+        """(the name of a new pipe, its other end). OSError if the server has gone."""
         # Both ends have names, else all peers would look alike. Once the connection stands, nobody needs this one's entry in the directory.
-        name = f"{self._path}-{next(self._numbers)}"
+        path = f"{self._path}-{next(self._numbers)}"
         end = socket.socket(socket.AF_UNIX)
         try:
             end.setblocking(False)  # noqa: FBT003
-            end.bind(name)
+            end.bind(path)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(end, self._path)
             _, server = await loop.create_unix_connection(lambda: ServerEnd(client), sock=end)
@@ -63,20 +63,25 @@ class Pipes:
             raise
         finally:
             with contextlib.suppress(OSError):
-                os.unlink(name)  # noqa: PTH108 as quick as it gets, on the event loop
-        peer = f"unix:{name}"
-        self._open[peer] = client
-        return peer, server
+                os.unlink(path)  # noqa: PTH108 as quick as it gets, on the event loop
+        name = _name(path)
+        self._open[name] = client
+        return name, server
 
-    def forget(self, peer: str) -> None:
-        """The connection is closed."""
-        self._open.pop(peer, None)
+    def forget(self, name: str) -> None:
+        """The pipe is closed."""
+        self._open.pop(name, None)
 
     def drop(self, peer: str) -> None:
-        """Close the connection of a peer at once, with all its calls."""
-        client = self._open.get(peer)
+        """Close the connection at once, with all its calls, that the gRPC server knows as this peer, `unix:/…`."""
+        client = self._open.get(_name(peer))
         if client is not None:
             client.transport.abort()
+
+
+def _name(path: str) -> str:
+    """The last part, in which no character needs an escape in a URI."""
+    return path.rpartition("/")[2]
 
 
 def shared_protocol(http: Callable[..., Any], pipes: Pipes) -> Callable[..., asyncio.Protocol]:
@@ -170,7 +175,7 @@ class ClientEnd(PipeEnd):
         self._connections = connections
         self._pipes = pipes
         self._early = b""
-        self._peer = ""
+        self._name = ""
         self._connecting: asyncio.Task[None] | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
 
@@ -188,7 +193,7 @@ class ClientEnd(PipeEnd):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._connections.discard(self)
-        self._pipes.forget(self._peer)
+        self._pipes.forget(self._name)
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         if self._connecting is not None:
@@ -207,14 +212,14 @@ class ClientEnd(PipeEnd):
 
     async def _connect(self) -> None:
         try:
-            self._peer, server = await self._pipes.connect(self)
+            self._name, server = await self._pipes.connect(self)
         except OSError:
             self.transport.abort()  # the gRPC server is gone, so this one is stopping
             return
-        server.transport.write(self._early)
-        self._early = b""
         self.other = server
-        self.transport.resume_reading()
+        self.transport.resume_reading()  # before the write, which may say that there is enough for now
+        early, self._early = self._early, b""
+        server.transport.write(early)
 
 
 class PipeListener:
