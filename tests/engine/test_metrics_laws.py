@@ -17,7 +17,7 @@ from random_traces import BASE_NS, random_spans
 from spanlake.engine.metrics import Bounds
 from spanlake.model.metrics import MetricsAnswer
 
-FAST_SEEDS, SLOW_SEEDS = range(20), range(20, 320)
+FAST_SEEDS, SLOW_SEEDS = range(12), range(12, 90)
 SEEDS = [*FAST_SEEDS, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SLOW_SEEDS)]
 QUERIES = 8
 
@@ -72,7 +72,7 @@ def test_answer_is_the_same_however_traces_are_dealt_out(seed: int) -> None:
     check_law(chance, sampled(chance, random_spans(chance, traces_max=6)), QUERIES)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_answer_is_the_same_however_hypothesis_deals_traces_out(chance: Random) -> None:
     check_law(chance, random_spans(chance, traces_max=6), 1)
@@ -91,8 +91,8 @@ BY_NUMBER = "{ } | count_over_time() by (span.number)"
 PARTS = [numbered(0xA1, 0, 4000), numbered(0xA2, 4000, 8000), numbered(0xA3, 4000, 5000)]
 
 
-@pytest.mark.parametrize("bytes_max", [200_000, 1_000_000, 1_500_000, 2_200_000, 3_000_000])
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("bytes_max", [200_000, 1_500_000, 2_200_000])
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
 def test_series_that_stay_are_complete_when_memory_is_short(order: tuple[int, ...], bytes_max: int) -> None:
     """What is left out is left out whole, and the series that stay are the first by their labels."""
     task = task_of(BY_NUMBER, (BASE_NS - 1, BASE_NS + 1), 0)

@@ -37,19 +37,19 @@ def check(query: str, spans: list[Span], tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(numbers=NUMBERS)
 def test_numbers_are_those_of_exact_arithmetic(function: str, numbers: list[int | float]) -> None:
     check(f"{{ }} | {function}(span.x)", spans_with(numbers), EXACT)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(numbers=NUMBERS, p=st.one_of(st.sampled_from(["0", "1", "0.5"]), st.floats(0.001, 0.999).map("{:.3f}".format)))
 def test_quantiles_are_within_one_percent(numbers: list[int | float], p: str) -> None:
     check(f"{{ }} | quantile_over_time(span.x, {p})", spans_with(numbers), SKETCHED)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(durations_ns=st.lists(st.one_of(st.integers(0, (1 << 62)), st.integers(0, 5000)), min_size=1, max_size=30))
 @pytest.mark.parametrize("function", [*(f"{function}(duration)" for function in FUNCTIONS), "quantile_over_time(duration, 0, 0.5, 0.9, 1)"])
 def test_durations_are_seconds(function: str, durations_ns: list[int]) -> None:
@@ -60,7 +60,7 @@ def test_durations_are_seconds(function: str, durations_ns: list[int]) -> None:
     assert not series_differences(expected, actual.series, tolerance=SKETCHED if "quantile" in query else EXACT), durations_ns
 
 
-MANY = 900
+MANY = 600
 DISTRIBUTIONS = ("lognormal", "uniform", "few values", "powers", "mixed signs")
 
 
