@@ -167,6 +167,14 @@ def test_spans_of_different_services_are_not_merged_and_pushes_of_one_are() -> N
     assert (pruned.summaries, pruned.summarized) == (2, 4)
 
 
+def test_spans_of_one_absent_parent_are_merged_and_those_of_another_are_not() -> None:
+    sent = [span(1, number, parent=100 + number % 2, name="GET", attributes={}) for number in range(1, 9)]
+    assert [(count_of(one), one.parent_span_id[-1]) for one in spans_of(prune(whole([request(*sent)]), Pruning((), 2, 1)))] == [
+        (4, 101),
+        (4, 100),
+    ]
+
+
 def test_a_trace_with_summaries_is_left_as_it_is() -> None:
     pruned = Tree.of("root\n GET x3\n PUT x1").pruned()
     again = prune(whole([encode_otlp(pruned.batch)]), Pruning((), 2, 1))

@@ -43,13 +43,17 @@ def merged_into(batch: SpanBatch, how: Pruning) -> Rows:
     return merged_into(batch, Pruning(how.group_by, how.spans_min, parent_depth=0))
 
 
+ROOT = -1
+
+
 def parents_by_id(batch: SpanBatch) -> Rows:
-    """Per row the row of its parent, the first with that id; -1 without one."""
+    """Per row the row of its parent, the first with that id. ROOT without a parent; a number below that for each one that is absent."""
     ids, parent_ids = batch.spans["span_id"], batch.spans["parent_id"]
     order = np.argsort(ids, kind="stable")
     places = np.minimum(np.searchsorted(ids, parent_ids, sorter=order), max(len(ids) - 1, 0))
     rows = order[places]
-    return np.where((parent_ids != 0) & (ids[rows] == parent_ids), rows, -1)
+    absent = ROOT - 1 - np.unique(parent_ids, return_inverse=True)[1].reshape(-1)
+    return np.where(parent_ids == 0, ROOT, np.where(ids[rows] == parent_ids, rows, absent))
 
 
 def alike(*columns: NDArray[np.int64]) -> Rows:
@@ -67,17 +71,17 @@ class Level:
 
 def _levels(parents: Rows, likeness: Rows, leaves: Rows, allowed: Flags, how: Pruning) -> list[Level]:
     """Rows that could be merged if their parents were one, the leaves first. `allowed`: which parents may be merged."""
-    has_parent = parents >= 0
+    has_parent, is_root = parents >= 0, parents == ROOT
     children = np.bincount(parents[has_parent], minlength=len(parents))
     grouped = np.zeros(len(parents), np.bool_)
-    lowest = np.flatnonzero((children == 0) & has_parent)
+    lowest = np.flatnonzero((children == 0) & ~is_root)
     levels = [_of_size(lowest, leaves[lowest], how.spans_min)]
     above = alike(likeness, _of_parents(likeness, parents))
     depth = len(parents) if how.parent_depth == ALL_GENERATIONS else how.parent_depth
     for _ in range(depth):
         grouped[levels[-1].rows] = True
         merged_children = np.bincount(parents[grouped & has_parent], minlength=len(parents))
-        ready = np.flatnonzero((children > 0) & (merged_children == children) & ~grouped & has_parent & allowed)
+        ready = np.flatnonzero((children > 0) & (merged_children == children) & ~grouped & ~is_root & allowed)
         level = _of_size(ready, above[ready], SIMILAR_PARENTS_MIN)
         if not len(level.rows):
             break
@@ -98,7 +102,8 @@ def _under_one_parent(batch: SpanBatch, parents: Rows, levels: list[Level], span
     for height in reversed(range(len(levels))):
         rows = levels[height].rows
         above = parents[rows]
-        target = np.where(into[above] >= 0, into[above], above)
+        merged = into[np.maximum(above, 0)]
+        target = np.where((above >= 0) & (merged >= 0), merged, above)
         level = _of_size(rows, alike(levels[height].groups, target), spans_min if height == 0 else SIMILAR_PARENTS_MIN)
         order = np.lexsort((level.rows, -durations[level.rows], level.groups))
         sorted_groups = level.groups[order]
@@ -115,7 +120,7 @@ def _merged_parents_with_other_children(parents: Rows, into: Rows) -> Flags:
 
 
 def _of_parents(values: Rows, parents: Rows) -> Rows:
-    return np.where(parents >= 0, values[parents], -1)
+    return np.where(parents >= 0, values[np.maximum(parents, 0)], parents)
 
 
 def _own_columns(batch: SpanBatch) -> list[Rows]:

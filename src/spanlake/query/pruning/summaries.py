@@ -75,7 +75,7 @@ def _summary_spans(batch: SpanBatch, into: Rows, order: Rows, firsts: Rows) -> R
     spans["span_id"][chosen] = fresh_ids(ids[chosen] + np.arange(len(chosen), dtype=np.uint64), ids)
     # A parent that is merged has no children but merged ones.
     above = parents_by_id(batch)[chosen]
-    merged = into[above] >= 0
+    merged = (above >= 0) & (into[np.maximum(above, 0)] >= 0)
     spans["parent_id"][chosen[merged]] = spans["span_id"][into[above[merged]]]
     return spans
 
