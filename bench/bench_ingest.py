@@ -39,7 +39,7 @@ def ready(port: int) -> bool:
 def start(directory: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
     """A server, ready, and its ports by name."""
     options = [option for setting in SETTINGS for option in ("--set", setting)]
-    ports = ["--http-port", "0", "--otlp-grpc-port", "0", "--otlp-http-port", "0"]
+    ports = ["--http-port", "0", "--grpc-port", "0", "--otlp-grpc-port", "0", "--otlp-http-port", "0"]
     command = [sys.executable, "-m", "spanlake", "serve", "--data", directory, *ports, *options]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
     assert server.stdout is not None

@@ -140,20 +140,27 @@ def test_live_spans_are_the_same_when_they_were_looked_at_after_every_push(tmp_p
 
 
 def test_live_spans_are_let_go_when_nobody_asks_and_found_again(tmp_path: Path) -> None:
-    clock = Clock()
-    runs = LiveRuns(rows_min=1, clock=clock)
     with Node(tmp_path) as node:
         all_live(node, pushes_of(1, 3))
-        view = node.view()
-        first = runs.places(view)
-        clock.advance(10)
-        runs.forget(idle_seconds=11)
-        assert runs.places(view) == first
-        clock.advance(10)
-        runs.forget(idle_seconds=10)
-        again = runs.places(view)
+        caches, view = caches_of(node), node.view()
+        first = caches.live_places(view)
+        caches.forget_live(idle_seconds=60)
+        assert caches.live_places(view) == first
+        caches.forget_live(idle_seconds=0)
+        again = caches.live_places(view)
         assert again != first
         assert [place.times for place in again] == [place.times for place in first]
+
+
+def test_live_spans_are_idle_when_nobody_has_asked_for_so_long(tmp_path: Path) -> None:
+    clock = Clock()
+    runs = LiveRuns(clock=clock)
+    with Node(tmp_path) as node:
+        clock.advance(10)
+        runs.places(node.view())
+        clock.advance(5)
+        assert not runs.is_idle(6)
+        assert runs.is_idle(5)
 
 
 @pytest.mark.parametrize("blocks", [SMALL_GROUPS, NO_COLUMNS], ids=["columns", "overflow"])

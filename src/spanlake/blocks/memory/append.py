@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spanlake.blocks.memory.pool import StringPool
-from spanlake.model import layout as at
+from spanlake.model import spans as at
 from spanlake.model.kernel import inlined, kernel, load8, load32, load64, store32, store64
 from spanlake.model.spans import ATTR, BOOL, DOUBLE, EVENT, INT, LINK, NULL, RESOURCE, SCOPE, SPAN, Records, SpanBatch, Strings
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spanlake.model import layout as at
+from spanlake.model import spans as at
 from spanlake.model.kernel import inlined, inner, kernel, load32, load64, store32, store64
 from spanlake.model.spans import KIND_CLIENT, KIND_CONSUMER, KIND_SERVER, Records
 

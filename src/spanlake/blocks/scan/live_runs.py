@@ -32,7 +32,7 @@ class _Run:
 
 
 class LiveRuns:
-    """Thread-safe; one per tenant. Keeps the last view, so that its rows stay where they are and can be known again, until `forget`."""
+    """Thread-safe; one per tenant. Keeps the last view, so that its rows stay where they are and can be known again."""
 
     def __init__(self, *, rows_min: int = RUN_ROWS_MIN, clock: Callable[[], float] = time.monotonic) -> None:
         self._rows_min = rows_min
@@ -54,11 +54,9 @@ class LiveRuns:
             self._batches, self._runs = batches, self._grown(runs, batches)
             return _places(self._runs)
 
-    def forget(self, *, idle_seconds: float) -> None:
-        """Let go of everything if nobody has asked for so long: spans that are in blocks by now would stay in memory."""
-        with self._lock:
-            if self._clock() - self._used >= idle_seconds:
-                self._batches, self._runs = [], []
+    def is_idle(self, idle_seconds: float) -> bool:
+        """Whether nobody has asked for so long. Who has it then lets go of it: spans that are in blocks by now would stay in memory."""
+        return self._clock() - self._used >= idle_seconds
 
     def _grown(self, runs: list[_Run], batches: Sequence[SpanBatch]) -> list[_Run]:
         """The runs with those rows of the batches that they lack."""

@@ -91,9 +91,7 @@ class ScanCaches:
     def forget_live(self, *, idle_seconds: float) -> None:
         """Let go of the live spans of tenants that nobody has queried for so long."""
         with self._lock:
-            every = list(self._live.values())
-        for live in every:
-            live.forget(idle_seconds=idle_seconds)
+            self._live = {tenant: live for tenant, live in self._live.items() if not live.is_idle(idle_seconds)}
 
     def holdings(self, tenant: str, blocks: Sequence[BlockPlace]) -> Holdings:
         """The traces of the blocks."""

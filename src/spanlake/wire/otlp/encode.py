@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spanlake.model import layout as at
+from spanlake.model import spans as at
 from spanlake.model.kernel import byte_swap, inner, kernel, load8, load32, load64, store8, store32, store64
 from spanlake.model.spans import ARRAY, DOUBLE, KVLIST, NULL, STRING, SpanBatch
 from spanlake.wire.protobuf import FIXED32, FIXED64, LEN, VARINT

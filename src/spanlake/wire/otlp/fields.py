@@ -6,7 +6,7 @@ A repeated singular message field (legal protobuf, written by nobody) merges, as
 from __future__ import annotations
 
 from spanlake.model.kernel import inlined, inner, load8, load32, load64, store8, store32, store64
-from spanlake.model.layout import ATTR_BYTES, ATTR_TYPE, ATTR_VALUE, EVENT_BYTES, LINK_BYTES
+from spanlake.model.spans import ATTR_BYTES, ATTR_TYPE, ATTR_VALUE, EVENT_BYTES, LINK_BYTES
 from spanlake.wire.otlp.control import (
     ATTRS,
     DEPTH_MAX,

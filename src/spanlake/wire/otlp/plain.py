@@ -7,8 +7,21 @@ them fast is that counts and addresses stay in registers from field to field.
 from __future__ import annotations
 
 from spanlake.model.kernel import inner, load8, load64, store8, store32, store64
-from spanlake.model.layout import ATTR_BYTES, ATTR_KEY, ATTR_TYPE, ATTR_VALUE, SPAN_DURATION, SPAN_KIND, SPAN_NAME, SPAN_START
-from spanlake.model.spans import BOOL, DOUBLE, INT, NULL, STRING
+from spanlake.model.spans import (
+    ATTR_BYTES,
+    ATTR_KEY,
+    ATTR_TYPE,
+    ATTR_VALUE,
+    BOOL,
+    DOUBLE,
+    INT,
+    NULL,
+    SPAN_DURATION,
+    SPAN_KIND,
+    SPAN_NAME,
+    SPAN_START,
+    STRING,
+)
 from spanlake.wire.otlp.control import (
     ATTRS,
     CAPACITY,

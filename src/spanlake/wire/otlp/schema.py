@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spanlake.model import layout as at
+from spanlake.model import spans as at
 from spanlake.wire.otlp.control import EVENTS, LINKS, PARENT_ID_NOTE, SPAN_ID_NOTE, TRACE_ID_NOTE
 from spanlake.wire.protobuf import FIXED32, FIXED64, GROUP_DEPTH_MAX, LEN, VARINT
 

@@ -8,7 +8,7 @@ and leaves nothing in the tables.
 
 from __future__ import annotations
 
-from spanlake.model import layout as at
+from spanlake.model import spans as at
 from spanlake.model.kernel import byte_swap, inner, kernel, load64, store32, store64
 from spanlake.wire.otlp.control import (
     ATTRS,
