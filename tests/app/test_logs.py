@@ -108,7 +108,7 @@ def test_level_decides_what_is_written_and_debug_is_for_our_loggers_only(setting
     stream = io.StringIO()
     configure_logging(settings, stream)
     for level in ("debug", "info", "error"):
-        for name, whose in (("spanlake.x", "ours"), ("uvicorn.error", "others")):
+        for name, whose in (("spanlake.x", "ours"), ("some.library", "others")):
             logging.getLogger(name).log(logging.getLevelNamesMapping()[level.upper()], "%s %s", level, whose)
     assert [" ".join(line.split()[2:]) for line in stream.getvalue().splitlines()] == lines
 
@@ -116,13 +116,13 @@ def test_level_decides_what_is_written_and_debug_is_for_our_loggers_only(setting
 def test_other_loggers_and_warnings_are_written_too() -> None:
     stream = io.StringIO()
     configure_logging(JSON, stream)
-    logging.getLogger("uvicorn.error").info("started", extra={"color_message": "\x1b[1mstarted"})
+    logging.getLogger("some.library").info("started", extra={"color_message": "\x1b[1mstarted"})
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=True)
         warnings.warn("old call", stacklevel=1)
     started, warned = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert (started["logger"], started["message"], "color_message" in started) == ("uvicorn.error", "started", False)
+    assert (started["logger"], started["message"], "color_message" in started) == ("some.library", "started", False)
     assert "old call" in warned["message"]
 
 
