@@ -57,13 +57,14 @@ class Candidate:
 class Counted:
     """The spans of one leaf in one batch: their rows (None: all), what the function sees of them, and the series of each local group.
 
-    Groups without spans are of series -1.
+    Groups without spans are of series -1. `in_buckets`: the function is a histogram.
     """
 
     rows: Rows | None
     spans: Spans
     series_of_group: Rows
     grid: Grid
+    in_buckets: bool
 
 
 def best_of(candidates: Iterable[Candidate], limit: int) -> tuple[Candidate, ...]:
@@ -123,7 +124,7 @@ def _places(counted: Counted, series: tuple[Attributes, ...], limit: int) -> _Pl
     slots = slots_of(counted.spans.keys, counted.spans.bound)
     key_of_span = slots.of_row
     if counted.spans.values is not None:
-        key_of_span = np.where(_shows(counted.spans), key_of_span, slots.count)
+        key_of_span = np.where(_shows(counted), key_of_span, slots.count)
     used = np.zeros(slots.count + 1, np.bool_)
     used[key_of_span] = True
     group, point = np.divmod(np.arange(slots.count) if slots.keys is None else slots.keys, points)
@@ -197,11 +198,11 @@ def _hashes(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.uin
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _shows(spans: Spans) -> NDArray[np.bool_]:
-    """Which spans have a number other than zero: clients pass over exemplars of zero."""
-    result = np.zeros(len(spans.keys), np.bool_)
-    for some in numbers_of(replace(spans, keys=np.arange(len(spans.keys)))):
-        result[some.keys] = some.numbers != 0
+def _shows(counted: Counted) -> NDArray[np.bool_]:
+    """Which spans have a number other than zero, because clients pass over exemplars of zero; in a histogram, which are in a bucket."""
+    result = np.zeros(len(counted.spans.keys), np.bool_)
+    for some in numbers_of(replace(counted.spans, keys=np.arange(len(counted.spans.keys)))):
+        result[some.keys] = some.numbers > 0 if counted.in_buckets else some.numbers != 0
     return result
 
 

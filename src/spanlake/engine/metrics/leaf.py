@@ -82,6 +82,6 @@ def observe_leaf(frame: Frame, leaf: Leaf, grid: Grid, *, exemplars_max: int, we
     series = {labels: number for number, labels in enumerate(partial.series)}
     series_of_group = np.full(groups.size, -1)
     series_of_group[used] = [series[labels] for labels in groups.labels(used)]
-    counted = Counted(rows, spans, series_of_group, grid)
+    counted = Counted(rows, spans, series_of_group, grid, isinstance(leaf.function, nodes.Histogram))
     chosen = candidates(frame, counted, series=partial.series, loaded=leaf.loaded, limit=exemplars_max)
     return LeafPartial(partial.series, partial.tables, chosen)

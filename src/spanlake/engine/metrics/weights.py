@@ -12,6 +12,9 @@ from spanlake.model.spans import sampling_weight
 from spanlake.traceql.plan.metrics.needs import TRACE_STATE
 from spanlake.traceql.plan.nodes import Column
 
+_PARTS = 1 << 30
+"""Weights are multiples of 2^-30, so that up to 2^23 spans add up to the same number in any order."""
+
 
 def span_weights(frame: Frame) -> NDArray[np.float64]:
     """Per span; 1 where nothing is said."""
@@ -20,5 +23,6 @@ def span_weights(frame: Frame) -> NDArray[np.float64]:
         if isinstance(part, Texts) and len(part.dictionary):
             texts = compacted(part)
             weights = np.array([sampling_weight(text) or 1.0 for text in texts.dictionary.to_pylist()])
+            weights = np.round(weights * _PARTS) / _PARTS
             result = np.where(texts.valid, weights.take(texts.codes, mode="clip"), result)
     return result

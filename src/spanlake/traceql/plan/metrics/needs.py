@@ -27,7 +27,7 @@ def metrics_needs(plan: MetricsPlan) -> frozenset[Field]:
 
 
 def _leaf(leaf: Leaf) -> frozenset[Field]:
-    by = (expression_fields(label.operand) for label in leaf.by)
+    by = (expression_fields(label.operand) for label in (*leaf.by, *leaf.loaded))
     fields = stage_fields(leaf.stages).union(*by)
     match leaf.function:
         case CountSpans():
