@@ -76,12 +76,13 @@ def observe_leaf(frame: Frame, leaf: Leaf, grid: Grid, *, exemplars_max: int, we
     layouts = layouts_of(leaf.function)
     tables = _tables(leaf.function, spans)
     used = series_of(tables[0], grid.points << layouts[0].bits)  # every function's first table has all groups
-    partial = labelled(groups.labels(used), used, tables, layouts, grid.points)
+    labels = groups.labels(used)
+    partial = labelled(labels, used, tables, layouts, grid.points)
     if not exemplars_max or not len(used):
         return partial
-    series = {labels: number for number, labels in enumerate(partial.series)}
+    series = {own: number for number, own in enumerate(partial.series)}
     series_of_group = np.full(groups.size, -1)
-    series_of_group[used] = [series[labels] for labels in groups.labels(used)]
+    series_of_group[used] = [series[own] for own in labels]
     counted = Counted(rows, spans, series_of_group, grid, isinstance(leaf.function, nodes.Histogram))
     chosen = candidates(frame, counted, series=partial.series, loaded=leaf.loaded, limit=exemplars_max)
     return LeafPartial(partial.series, partial.tables, chosen)

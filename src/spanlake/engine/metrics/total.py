@@ -20,7 +20,7 @@ from spanlake.model.metrics import Series
 from spanlake.model.scan import ScanBatch
 from spanlake.traceql.plan.metrics.nodes import Leaf, SeriesPlan
 
-_BYTES_PER_POINT = 16
+_BYTES_PER_POINT = 32  # with what ranking and combining points takes
 _WAITING_BYTES_MIN = 1 << 23
 
 

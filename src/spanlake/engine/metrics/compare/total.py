@@ -35,7 +35,7 @@ SIDES = ("baseline", "selection")
 
 _WORDS = (NumberType.STATUS, NumberType.KIND)
 _VALUES_PER_ATTRIBUTE = 1 << 17
-_WAITING_BYTES_MIN = 1 << 22
+_WAITING_BYTES_MIN = 1 << 20
 
 
 @dataclass(slots=True)
