@@ -18,6 +18,7 @@ from strict_json import decode_strictly
 from tempo_proto import tempo_message
 
 from node import attribute, request, span
+from spanlake.model.settings import QuerySettings
 
 MS, S = 1_000_000, 1_000_000_000
 NOW = time.time_ns() // S // 60 * 60 - 60
@@ -191,6 +192,17 @@ def test_a_query_that_waits_leaves_the_line_when_its_client_goes(crowded: Served
         crowded.reader.gate.set()
         assert [reply.result(WAIT_SECONDS).status for reply in running] == [404, 404]
     assert {asked[1] for asked in crowded.reader.asked} == {(0, 1)}, "nobody looked for the third"
+
+
+def test_the_wait_counts_towards_the_timeout() -> None:
+    with serving(query=QuerySettings(timeout_seconds=0.3), query_threads=1) as served, ThreadPoolExecutor(3) as pool:
+        served.reader.gate.clear()
+        replies = [pool.submit(served.get, "/api/traces/1") for _ in range(3)]
+        assert [reply.result(WAIT_SECONDS).status for reply in replies] == [504, 504, 504]
+        assert served.metric("spanlake_query_queue_length") == 0
+        assert served.metric("spanlake_work_tasks", pool="query") == 1, "a thread cannot be taken from what it does"
+        served.reader.gate.set()
+        eventually(lambda: served.get("/api/traces/1").status == 404)
 
 
 def test_threads_end_when_the_server_stops() -> None:
