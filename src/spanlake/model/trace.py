@@ -38,7 +38,7 @@ ALL_GENERATIONS = -1
 @dataclass(frozen=True, slots=True)
 class Pruning:
     """Put summaries in place of similar spans: at least `spans_min` of them, whose attributes that fit `group_by` (patterns such as
-    `http.*`) agree; and of their ancestors up to `parent_depth` generations. ALL_GENERATIONS is no bound."""
+    `http.*`) agree; and of their ancestors up to `parent_depth` generations. ALL_GENERATIONS is as many as there may be."""
 
     group_by: tuple[str, ...]
     spans_min: int

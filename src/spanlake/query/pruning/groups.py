@@ -20,6 +20,8 @@ from spanlake.model.spans import STRING, SpanBatch
 from spanlake.model.trace import ALL_GENERATIONS, Pruning
 
 SIMILAR_PARENTS_MIN = 2
+PARENT_DEPTH_MAX = 50
+"""Generations of parents that are merged even when all may be; a trace of thousands would keep a thread busy for long."""
 ROUNDS_MAX = 8
 """Each round gives up parents that cannot be merged; whoever needs more rounds gets leaves merged only."""
 
@@ -31,7 +33,7 @@ def merged_into(batch: SpanBatch, how: Pruning) -> Rows:
     """Per row of one trace (its strings a pool) the row of its group that stands for it, the longest span; -1 for rows in no group."""
     parents = parents_by_id(batch)
     likeness = alike(*_own_columns(batch))
-    leaves = alike(likeness, _of_parents(likeness, parents), *_attribute_columns(batch, how.group_by))
+    leaves = alike(likeness, _of_parents(likeness, parents), _attributes_alike(batch, how.group_by))
     allowed = np.ones(len(batch), np.bool_)
     for _ in range(ROUNDS_MAX):
         levels = _levels(parents, likeness, leaves, allowed, how)
@@ -77,8 +79,7 @@ def _levels(parents: Rows, likeness: Rows, leaves: Rows, allowed: Flags, how: Pr
     lowest = np.flatnonzero((children == 0) & ~is_root)
     levels = [_of_size(lowest, leaves[lowest], how.spans_min)]
     above = alike(likeness, _of_parents(likeness, parents))
-    depth = len(parents) if how.parent_depth == ALL_GENERATIONS else how.parent_depth
-    for _ in range(depth):
+    for _ in range(PARENT_DEPTH_MAX if how.parent_depth == ALL_GENERATIONS else min(how.parent_depth, PARENT_DEPTH_MAX)):
         grouped[levels[-1].rows] = True
         merged_children = np.bincount(parents[grouped & has_parent], minlength=len(parents))
         ready = np.flatnonzero((children > 0) & (merged_children == children) & ~grouped & ~is_root & allowed)
@@ -140,16 +141,21 @@ def services(batch: SpanBatch) -> Rows:
     return found
 
 
-def _attribute_columns(batch: SpanBatch, patterns: tuple[str, ...]) -> list[Rows]:
-    """For each attribute key that a pattern fits, the value of each row: numbers that are the same for the same type and value."""
+def _attributes_alike(batch: SpanBatch, patterns: tuple[str, ...]) -> Rows:
+    """Numbers rows so that those with the same attributes, of those that a pattern fits, have the same number; 0 is none."""
     owners = np.repeat(np.arange(len(batch)), batch.spans["attr_count"])
     attrs = batch.attrs[ranges(batch.spans["attr_first"], batch.spans["attr_count"])]
     fits = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)").match
-    columns = []
-    for key in np.unique(attrs["key"]).tolist():
-        if fits(batch.strings.text_at(key)):
-            chosen = attrs["key"] == key
-            column = np.full(len(batch), -1, np.int64)
-            column[owners[chosen]] = alike(attrs["type"][chosen].astype(np.int64), attrs["value"][chosen])
-            columns.append(column)
-    return columns
+    keys = [key for key in np.unique(attrs["key"]).tolist() if fits(batch.strings.text_at(key))]
+    chosen = np.isin(attrs["key"], keys)
+    owners, attrs = owners[chosen], attrs[chosen]
+    order = np.lexsort((attrs["key"], owners))
+    owners, attrs = owners[order], attrs[order]
+    firsts = np.flatnonzero(np.diff(owners, prepend=-1))
+    numbers: dict[bytes, int] = {}
+    found = np.zeros(len(batch), np.int64)
+    # A loop over the spans of one trace that have such attributes.
+    ends = np.append(firsts, len(owners))[1:]
+    for owner, begin, end in zip(owners[firsts].tolist(), firsts.tolist(), ends.tolist(), strict=True):
+        found[owner] = numbers.setdefault(attrs[begin:end].tobytes(), len(numbers) + 1)
+    return found
