@@ -104,3 +104,9 @@ def test_numbers_of_many_spans_agree(distribution: str) -> None:
         expected = query_range(query, traces, window_ns=WINDOW_NS, step_ns=1_000_000_000)
         actual = memory.ask(query, WINDOW_NS, 1_000_000_000)
         assert not series_differences(expected, actual.series, tolerance=tolerance), query
+
+
+@settings(max_examples=30, deadline=None)
+@given(numbers=st.lists(st.integers(-512, 512), min_size=1, max_size=40), p=st.sampled_from(["0", "0.3", "0.5", "0.99", "1"]))
+def test_quantiles_of_small_ints_are_exact(numbers: list[int], p: str) -> None:
+    check(f"{{ }} | quantile_over_time(span.x, {p})", spans_with(numbers), EXACT)
