@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from serving import Reply, Served, send, serving
 
 from node import NOW_NS, request, span
+from spanlake.model.errors import TooLarge
 from spanlake.model.settings import QuerySettings
 from spanlake.model.trace import TraceAnswer
 from spanlake.query.trace_diff import FORMATS, diff_traces
@@ -163,6 +164,17 @@ def test_composed_summary_has_the_patch_unless_it_is_large() -> None:
     assert large["patchOmitted"]["bytes"] > large["patchOmitted"]["bytesMax"] == 65536
 
 
+def test_very_deep_traces_are_compared_but_not_span_by_span() -> None:
+    chain = [timed(number, number - 1, f"level {number % 3}") for number in range(1, 3001)]
+    other = [timed(1, 0, "else", status=ERROR), *chain[1:]]
+    assert diff(request(*chain), request(*chain))["stats"]["matchedSpans"] == 3000
+    with pytest.raises(TooLarge, match="ask for a summary"):
+        diff(request(*chain), request(*other))
+    composed = diff(request(*chain), request(*other), "trace-summary-v0-composed")
+    assert composed["summary"]["stats"]["removedSpans"] == 3000
+    assert "ask for a summary" in composed["patchOmitted"]["reason"]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -188,9 +200,8 @@ def test_every_span_is_matched_added_or_removed_whatever_the_trees(base: list[Sp
     stats = diff(request(*base), request(*compare))["stats"]
     assert stats["matchedSpans"] + stats["removedSpans"] == stats["spanCountA"] == len(base)
     assert stats["matchedSpans"] + stats["addedSpans"] == stats["spanCountB"] == len(compare)
-    paths = [node.path for node in tree_of(request(*base)).nodes]
-    assert len(set(paths)) == len(paths)
-    assert () not in paths
+    paths = [tuple(node.path) for node in tree_of(request(*base)).nodes]
+    assert paths == sorted(set(paths)), "from the top down, each once"
     same = diff(request(*base), request(*base))
     assert (same["stats"]["matchedSpans"], same["modified"]) == (len(base), [])
     for answer_format in FORMATS:

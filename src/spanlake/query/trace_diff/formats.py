@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from spanlake.model.errors import TooLarge
 from spanlake.query.trace_diff.patch import Changes, Json, compare_trees, patch_of
 from spanlake.query.trace_diff.summary import summary_of, totals
 from spanlake.query.trace_diff.tree import Tree, tree_of
@@ -44,8 +45,11 @@ def _native(ids: tuple[str, str], base: Tree, compare: Tree, changes: Changes) -
 
 
 def _composed(ids: tuple[str, str], base: Tree, compare: Tree, changes: Changes) -> Json:
-    patch = orjson.dumps(_patch(ids, base, compare, changes))
     body: Json = {"version": COMPOSED, "summary": _native(ids, base, compare, changes)}
+    try:
+        patch = orjson.dumps(_patch(ids, base, compare, changes))
+    except TooLarge as refusal:
+        return {**body, "patchOmitted": {"bytesMax": ATTACHED_BYTES_MAX, "reason": str(refusal)}}
     if len(patch) <= ATTACHED_BYTES_MAX:
         return {**body, "patch": orjson.Fragment(patch)}
     reason = f"the patch has {len(patch)} bytes, more than {ATTACHED_BYTES_MAX}: ask for format {PATCH}"

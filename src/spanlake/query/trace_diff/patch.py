@@ -11,11 +11,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from spanlake.model.errors import TooLarge
 from spanlake.query.trace_diff.tree import Likeness, Node, Tree
 
 Json: TypeAlias = dict[str, Any]
 DURATION_RELATIVE, DURATION_LEAST_NS = 0.2, 1_000_000
 """Durations count as changed when they differ by more than both: by a fifth of the longer one, and by a millisecond."""
+
+PATH_STEPS_MAX = 2_000_000
+"""Of all changed spans together."""
 
 NAMES_MANY = 20
 """So many different names of spans of one service that differ in digits only are suspected to hold ids."""
@@ -69,8 +73,8 @@ def compare_trees(base: Tree, compare: Tree) -> Changes:
     return Changes(
         matched,
         modified,
-        added=sorted((node for node in compare.nodes if id(node) not in known), key=lambda node: node.path),
-        removed=sorted((node for node in base.nodes if id(node) not in known), key=lambda node: node.path),
+        added=[node for node in compare.nodes if id(node) not in known],
+        removed=[node for node in base.nodes if id(node) not in known],
         warnings=[*_warnings("base", base), *_warnings("compare", compare), *_ambiguous(ambiguous)],
     )
 
@@ -90,7 +94,7 @@ def _match(base: Tree, compare: Tree) -> tuple[list[tuple[Node, Node]], Counter[
             for pair in zip(ones, others, strict=False):
                 matched.append(pair)
                 waiting.append((pair[0].children, pair[1].children))
-    matched.sort(key=lambda pair: pair[0].path)
+    matched.sort(key=lambda pair: pair[0].order)
     return matched, ambiguous
 
 
@@ -139,20 +143,23 @@ def _change(op: str, target: Json, before: Any, after: Any) -> Json:
 
 
 def patch_of(changes: Changes) -> Json:
-    """The lists of `trace-patch-v0`."""
+    """The lists of `trace-patch-v0`. TooLarge if its paths were longer than anybody could read, as those of a very deep trace are."""
+    steps = sum(node.depth + 1 for node in (*(one.base for one in changes.modified), *changes.added, *changes.removed))
+    if steps > PATH_STEPS_MAX:
+        raise TooLarge(f"the paths of the changed spans have {steps} steps, at most {PATH_STEPS_MAX} are listed: ask for a summary")
     return {
         "modified": [{"span": _reference(one.base), "changes": one.changes} for one in changes.modified],
         "added": [
-            {"target": {"type": "span", "parentPath": list(node.path[:-1]), "index": node.path[-1]}, "span": _snapshot(node)}
+            {"target": {"type": "span", "parentPath": node.path[:-1], "index": node.index}, "span": _snapshot(node)}
             for node in changes.added
         ],
-        "removed": [{"target": {"type": "span", "path": list(node.path)}, "span": _snapshot(node)} for node in changes.removed],
+        "removed": [{"target": {"type": "span", "path": node.path}, "span": _snapshot(node)} for node in changes.removed],
         "warnings": changes.warnings,
     }
 
 
 def _reference(node: Node) -> Json:
-    return {"path": list(node.path), "service": node.service, "name": node.name, "kind": node.kind}
+    return {"path": node.path, "service": node.service, "name": node.name, "kind": node.kind}
 
 
 def _snapshot(node: Node) -> Json:

@@ -17,7 +17,8 @@ Likeness: TypeAlias = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A span. `path`: place among its siblings, from the top down; filled with `children` while the tree is built."""
+    """A span. From `children` on, what is known when the tree is built: the span above, the place among its siblings, how many are above,
+    the place in the trace when read from the top down."""
 
     span_id: str
     parent_id: str
@@ -30,16 +31,29 @@ class Node:
     attributes: dict[str, Any]
     events: list[str]
     children: list[Node] = field(default_factory=list)
-    path: tuple[int, ...] = ()
+    parent: Node | None = None
+    index: int = 0
+    depth: int = 0
+    order: int = -1
 
     @property
     def likeness(self) -> Likeness:
         return self.service, self.name, self.kind
 
+    @property
+    def path(self) -> list[int]:
+        """Places among siblings, from the top down. As long as the span is deep: not for every span of a trace."""
+        steps = []
+        node: Node | None = self
+        while node is not None:
+            steps.append(node.index)
+            node = node.parent
+        return steps[::-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A trace: spans without a known parent on top, siblings by start."""
+    """A trace: spans without a known parent on top, siblings by start; `nodes` from the top down."""
 
     tops: list[Node]
     nodes: list[Node]
@@ -55,30 +69,35 @@ def tree_of(encoded: bytes) -> Tree:
     for node in sorted(nodes, key=lambda node: (node.start_ns, node.name, node.span_id)):
         children[node.parent_id if node.parent_id in by_id and by_id[node.parent_id] is not node else ""].append(node)
     tops = children.pop("", [])
-    _grow(tops, by_id, children)
+    placed = _grow(tops, by_id, children, placed=0)
     # What is left hangs on itself: the first of each such ring is put on top.
     for node in nodes:
-        if not node.path:
+        if node.order < 0:
             siblings = children[node.parent_id]
             if node in siblings:
                 siblings.remove(node)
+            node.index = len(tops)
             tops.append(node)
-            _grow(tops[-1:], by_id, children, first=len(tops) - 1)
-    return Tree(tops, nodes)
+            placed = _grow([node], by_id, children, placed=placed)
+    return Tree(tops, sorted(nodes, key=lambda node: node.order))
 
 
-def _grow(tops: list[Node], by_id: dict[str, Node], children: dict[str, list[Node]], *, first: int = 0) -> None:
-    """Give paths to these and to all below them."""
-    for index, top in enumerate(tops, first):
-        top.path = (index,)
-    waiting = list(tops)
+def _grow(tops: list[Node], by_id: dict[str, Node], children: dict[str, list[Node]], *, placed: int) -> int:
+    """Put these and all below them into the tree, from the top down; so many are there before, and then."""
+    if len(tops) > 1:
+        for index, top in enumerate(tops):
+            top.index = index
+    waiting = tops[::-1]
     while waiting:
         node = waiting.pop()
+        node.order = placed
+        placed += 1
         if by_id[node.span_id] is node:
             node.children = children.pop(node.span_id, [])
         for index, child in enumerate(node.children):
-            child.path = (*node.path, index)
-        waiting += node.children
+            child.parent, child.index, child.depth = node, index, node.depth + 1
+        waiting += reversed(node.children)
+    return placed
 
 
 def _nodes(batches: list[dict[str, Any]]) -> Iterator[Node]:
