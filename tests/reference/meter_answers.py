@@ -86,7 +86,8 @@ class Task:
             for part in parts:
                 assert isinstance(part, ComparePartial)
                 compared.add(part)
-            return MetricsAnswer(compared.finish(), Inspected(), "" if compared.is_exact else "inexact")
+            series, _ = compared.finish(bounds.series_max)
+            return MetricsAnswer(series, Inspected(), "" if compared.is_exact else "inexact")
         total = Total(self.plan, self.grid, bounds)
         for part in parts:
             assert not isinstance(part, ComparePartial)

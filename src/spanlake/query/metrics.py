@@ -131,10 +131,9 @@ def _compared(view: View, plan: ComparePlan, grid: Grid, bounds: Bounds, work: W
         for unit in view.units if units else []:
             for part in view.map(unit, reading, evaluate, work):
                 total.add(part)
-    series = total.finish()
-    problems = [] if total.is_exact else [_INEXACT]
-    problems += [_too_many(bounds.series_max)] if len(series) > bounds.series_max else []
-    return MetricsAnswer(series[: bounds.series_max], view.inspected(work), " ".join(problems))
+    series, is_cut = total.finish(bounds.series_max)
+    problems = [*([] if total.is_exact else [_INEXACT]), *([_too_many(bounds.series_max)] if is_cut else [])]
+    return MetricsAnswer(series, view.inspected(work), " ".join(problems))
 
 
 _INEXACT = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,22 +15,23 @@ from spanlake.model.metrics import Exemplar, Series
 _NS_PER_MS = 1_000_000
 
 
-def answer_series(table: Table, grid: Grid, *, exemplars_max: int) -> tuple[Series, ...]:
-    """By number of labels, then keys, then values; with at most so many exemplars in all."""
+def answer_series(table: Table, grid: Grid, *, series_max: int, exemplars_max: int) -> tuple[tuple[Series, ...], bool]:
+    """By number of labels, then keys, then values; at most so many series, with at most so many exemplars in all; and whether some are
+    missing."""
+    has_points = ~np.isnan(table.values).all(axis=1) if len(table.labels) else np.zeros(0, np.bool_)
+    ordered = sorted(np.flatnonzero(has_points).tolist(), key=lambda number: label_order(table.labels[number]))
     times_ms = grid.times_ms()
-    shown = _shown(table, exemplars_max)
+    shown = _shown(table, ordered[:series_max], exemplars_max)
     found = []
-    for number in sorted(range(len(table.labels)), key=lambda number: label_order(table.labels[number])):
+    for number in ordered[:series_max]:
         present = np.flatnonzero(~np.isnan(table.values[number]))
-        if len(present):
-            exemplars = tuple(one for one in shown.get(number, ()))
-            found.append(Series(table.labels[number], times_ms[present], table.values[number][present], exemplars))
-    return tuple(found)
+        found.append(Series(table.labels[number], times_ms[present], table.values[number][present], tuple(shown.get(number, ()))))
+    return tuple(found), table.cut or len(ordered) > series_max
 
 
-def _shown(table: Table, exemplars_max: int) -> dict[int, list[Exemplar]]:
-    """The exemplars by series, in order of time: those that come first in their order, at points that are there, with values but zero."""
-    waiting = ((mark, number) for number, marks in enumerate(table.marks) for mark in marks)
+def _shown(table: Table, numbers: Sequence[int], exemplars_max: int) -> dict[int, list[Exemplar]]:
+    """The exemplars of some series, in order of time: the first by rank, at points that are there, with values other than zero."""
+    waiting = ((mark, number) for number in numbers for mark in table.marks[number])
     ordered = sorted(waiting, key=lambda pair: (pair[0].candidate.rank, pair[1]))
     result: dict[int, list[Exemplar]] = {}
     left = exemplars_max

@@ -13,7 +13,7 @@ from spanlake.engine.metrics.labels import label_order
 from spanlake.engine.values.parts import Rows
 from spanlake.model.results import Attributes
 
-_BYTES_PER_SERIES = 400
+_BYTES_PER_SERIES = 1000  # labels are Python objects
 
 
 @dataclass(frozen=True, slots=True)

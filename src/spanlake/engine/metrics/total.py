@@ -60,8 +60,7 @@ class Total:
     def finish(self) -> tuple[tuple[Series, ...], bool]:
         """The series of the answer in their order, and whether series are missing because there are too many."""
         table = evaluate_tree(self._plan.tree, [total.finish() for total in self._leaves])
-        series = answer_series(table, self._grid, exemplars_max=self._bounds.exemplars_max)
-        return series[: self._bounds.series_max], table.cut or len(series) > self._bounds.series_max
+        return answer_series(table, self._grid, series_max=self._bounds.series_max, exemplars_max=self._bounds.exemplars_max)
 
 
 @dataclass(slots=True)

@@ -95,14 +95,16 @@ class CompareTotal:
                     one.parts[0], given_up = most_frequent(one.parts[0], self._width, self._values_max)
                     one.rest.append(given_up)
 
-    def finish(self) -> tuple[Series, ...]:
-        """The most frequent values of every attribute on both sides, and how many values were counted, in the order of answers."""
+    def finish(self, series_max: int) -> tuple[tuple[Series, ...], bool]:
+        """The most frequent values of every attribute on both sides, and how many values were counted, in the order of answers; at most so
+        many series, and whether some are missing."""
         by_key: dict[str, dict[Kind, _Attribute]] = {}
         for (key, kind), attribute in self._attributes.items():
             by_key.setdefault(key, {})[kind] = attribute
         rows = [row for key, kinds in by_key.items() for side in range(2) for row in self._side(key, kinds, side)]
         values = np.array([points for _, points in rows]).reshape(len(rows), self._grid.points)
-        return answer_series(Table(tuple(labels for labels, _ in rows), values, ((),) * len(rows)), self._grid, exemplars_max=0)
+        table = Table(tuple(labels for labels, _ in rows), values, ((),) * len(rows))
+        return answer_series(table, self._grid, series_max=series_max, exemplars_max=0)
 
     def _side(self, key: str, kinds: dict[Kind, _Attribute], side: int) -> Iterator[tuple[Attributes, NDArray[np.float64]]]:
         """The series of one attribute on one side."""
