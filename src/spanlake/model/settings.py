@@ -116,7 +116,7 @@ class QuerySettings:
     """Bounds on answers."""
 
     trace_bytes_max: int = setting(64 * MIB, "largest trace-by-id answer; above it v1 fails and v2 is PARTIAL", least=1024)
-    trace_diff_bytes_max: int = setting(16 * MIB, "largest two traces together that are compared", least=1024)
+    trace_diff_bytes_max: int = setting(8 * MIB, "largest two traces together that are compared", least=1024)
     timeout_seconds: float = setting(60.0, "a query that runs longer fails", least=0.1)
     threads: int = setting(2, "threads on which all searches evaluate pieces of blocks; 0: each query only on its own", least=0, most=256)
     range_seconds_max: float = setting(168 * 3600.0, "longest time range of a search; 0: any", least=0)
