@@ -169,8 +169,10 @@ SHOWN = "status, resource.service.name, name, nestedSetParent, nestedSetLeft, ne
 BY = ["resource.service.name", "name", "span.http.status_code", "status", "kind", "span.db.rows", "event.exception.type"]
 
 
-@pytest.mark.parametrize("primary", PRIMARIES)
-@pytest.mark.parametrize("filters", FILTERS)
+SCREENS = [*((primary, FILTERS[0]) for primary in PRIMARIES), *((PRIMARIES[0], filters) for filters in FILTERS[1:])]
+
+
+@pytest.mark.parametrize(("primary", "filters"), SCREENS)
 def test_every_screen_answers_for_every_filter(live: Live, primary: str, filters: str) -> None:
     f = f"{primary} && {filters}"
     for q, step in (

@@ -188,7 +188,7 @@ def answer_to(live: Live, target: bytes, **headers: str) -> tuple[int, str, byte
         connection.close()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(target=targets(), accept=st.sampled_from(["application/json", "application/protobuf"]))
 @example(target=b"/api/search?q=%ff%fe", accept="application/json")
 @example(target=b"/api/search?q=%ed%a0%80", accept="application/json")

@@ -60,7 +60,7 @@ def channel(live: Live) -> Iterator[grpc.Channel]:
         yield channel
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(call=calls())
 def test_request_is_answered_or_refused(channel: grpc.Channel, call: tuple[str, bytes]) -> None:
     method, message = call
