@@ -58,9 +58,14 @@ def send_http(port: int, payloads: Iterable[bytes], report: Report) -> None:
     try:
         for payload in payloads:
             for number in range(TRIES_MAX):
-                connection.request("POST", "/v1/traces", payload, {"Content-Type": "application/x-protobuf"})
-                response = connection.getresponse()
-                body = response.read()
+                try:
+                    connection.request("POST", "/v1/traces", payload, {"Content-Type": "application/x-protobuf"})
+                    response = connection.getresponse()
+                    body = response.read()
+                except (OSError, http.client.HTTPException):  # whether it was taken, nobody knows
+                    connection.close()
+                    report.refuse("no answer", None, number)
+                    continue
                 if response.status == 200:
                     break
                 if response.status not in HTTP_RETRYABLE:

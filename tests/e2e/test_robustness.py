@@ -113,6 +113,42 @@ def test_retrying_clients_get_everything_through_a_server_that_is_too_small(tmp_
     assert memory[1] < MEMORY_MAX
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with ExitStack() as stack:
+        return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count)]
+
+
+def test_retrying_clients_get_everything_through_restarts_and_crashes(tmp_path: Path) -> None:
+    clients, each = 4, 40
+    sent = {client: payloads_of(400 + client, each) for client in range(clients)}
+    grpc_port, http_port = free_ports(2)
+    report = Report()
+    send: list[Callable[[int], None]] = [
+        lambda client: send_http(http_port, paced(sent[client]), report),
+        lambda client: send_grpc(grpc_port, paced(sent[client]), report),
+    ]
+    with serving(tmp_path, server__otlp_grpc_port=grpc_port, server__otlp_http_port=http_port, ingest__cut_interval_seconds=1) as server:
+        with ThreadPoolExecutor(clients) as pool:
+            done = [pool.submit(send[client % 2], client) for client in range(clients)]
+            for end in (server.stop, server.kill):
+                time.sleep(1)
+                end()
+                server.start()
+            for one in done:
+                one.result()
+        everything = [payload for payloads in sent.values() for payload in payloads]
+        assert missing(server, everything[::9]) == 0
+    assert report.refused.total() > 0
+    print(f"\nrestarts: {clients * each} payloads, {dict(report.refused)}")
+
+
+def paced(payloads: list[bytes]) -> Iterator[bytes]:
+    for payload in payloads:
+        yield payload
+        time.sleep(0.03)
+
+
 def slow_header(connection: socket.socket) -> None:
     connection.sendall(b"GET /api/search HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 
@@ -170,8 +206,8 @@ def oversized() -> dict[str, tuple[str, str, bytes, dict[str, str], set[int]]]:
         "a body that unpacks to more": ("otlp_http", "/v1/traces", bomb, {**protobuf, "Content-Encoding": "gzip"}, {413}),
         "a JSON body": ("otlp_http", "/v1/traces", b'{"x":"' + b"a" * 5 * MIB + b'"}', {"Content-Type": "application/json"}, {413}),
         "headers": ("http", "/api/search", b"", {"X-Large": "a" * 200_000}, {431}),
-        "a path": ("http", "/api/search?q=" + "a" * 200_000, b"", {}, {431}),
-        "a query": ("http", "/api/search?" + urlencode({"q": "{ " + " || ".join([".a = 1"] * 5000) + " }"}), b"", {}, {400, 431}),
+        "a path": ("http", "/api/search?q=" + "a" * 200_000, b"", {}, {414, 431}),
+        "a query": ("http", "/api/search?" + urlencode({"q": "{ " + " || ".join([".a = 1"] * 5000) + " }"}), b"", {}, {400, 414, 431}),
         "a limit": ("http", "/api/search?limit=99999999999999999999", b"", {}, {400}),
         "a body to compare": ("http", "/api/v2/traces/diff", b" " * MIB, {}, {413}),
     }
