@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 
@@ -24,18 +25,22 @@ from spanlake.query.trace import combine
 from spanlake.wire.otlp.decode import decode_otlp
 from spanlake.wire.otlp.encode import encode_otlp
 
-_MARKER = "complete"
-
 
 def is_warm() -> bool:
     """Whether every kernel of this version has been compiled into the cache, so that using one takes milliseconds."""
-    return (cache_directory() / _MARKER).exists()
+    return _mark().exists()
 
 
 def warm_kernels() -> None:
     """Run every kernel once and leave a mark in the cache. Takes seconds per kernel on the very first run, milliseconds afterwards."""
     _run_kernels()
-    (cache_directory() / _MARKER).touch()
+    _mark().touch()
+
+
+def _mark() -> Path:
+    """The file that says so. Numba finds kernels by the path of their source, so each installation of a version has its own mark."""
+    installation = hashlib.sha256(str(Path(__file__).parent).encode()).hexdigest()[:16]
+    return cache_directory() / f"complete-{installation}"
 
 
 def _run_kernels() -> None:
