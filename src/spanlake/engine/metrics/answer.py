@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from spanlake.engine.metrics.exemplars import Candidate
 from spanlake.engine.metrics.grid import Grid
 from spanlake.engine.metrics.labels import label_order
 from spanlake.engine.metrics.tree import Mark, Table
@@ -33,15 +34,17 @@ def _shown(table: Table, numbers: Sequence[int], exemplars_max: int) -> dict[int
     """The exemplars of some series, in order of time: the first by rank, at points that are there, with values other than zero."""
     waiting = ((mark, number) for number in numbers for mark in table.marks[number])
     ordered = sorted(waiting, key=lambda pair: (pair[0].candidate.rank, pair[1]))
+    chosen = [(mark.candidate, number, value) for mark, number in ordered if (value := _value(mark, table, number))][:exemplars_max]
+    by_batch: dict[int, list[tuple[Candidate, int, float]]] = {}
+    for one in chosen:
+        by_batch.setdefault(id(one[0].shown), []).append(one)
     result: dict[int, list[Exemplar]] = {}
-    left = exemplars_max
-    for mark, number in ordered:
-        value = _value(mark, table, number)
-        if left > 0 and value:
-            left -= 1
-            result.setdefault(number, []).append(Exemplar(mark.candidate.labels, mark.candidate.time_ns // _NS_PER_MS, value))
+    for some in by_batch.values():
+        labels = some[0][0].shown.labels(np.array([candidate.place for candidate, _, _ in some], np.int64))
+        for (candidate, number, value), own in zip(some, labels, strict=True):
+            result.setdefault(number, []).append(Exemplar(own, candidate.time_ns // _NS_PER_MS, value))
     for exemplars in result.values():
-        exemplars.sort(key=lambda one: one.time_ms)
+        exemplars.sort(key=lambda one: (one.time_ms, str(one.labels[0][1].value)))
     return result
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,23 +26,45 @@ from spanlake.engine.metrics.labels import label_order, label_values
 from spanlake.engine.tries import span_values
 from spanlake.engine.values.ids import hexadecimal
 from spanlake.engine.values.parts import Rows, offsets_of, ragged, take
+from spanlake.engine.values.texts import compacted
 from spanlake.model.results import Attributes, ResultType, TypedValue
+from spanlake.model.scan import Lists, Texts, Values
 from spanlake.traceql.plan.metrics.nodes import LabelField
 
 TRACE_ID = "trace:id"
 _SLOT_BITS = 7
 _SLOTS = 1 << _SLOT_BITS
+_PLACES_MAX = np.iinfo(np.int16).max
 _TRACE_ID_BYTES = 16
 _SHARES = (1 / 64, 1 / 8, 1.0)
 """Of the traces: spans of a (series, slot) with many are mostly among the first."""
 _REVERSED = np.array([int(f"{number:0{_SLOT_BITS}b}"[::-1], 2) for number in range(_SLOTS)])
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A span. `rank`: of its (series, slot) among those that may be shown; `hash`: of its trace.
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """What spans show, as columns: labels are only made for the few spans of an answer."""
+
+    trace_high: NDArray[np.uint64]
+    trace_low: NDArray[np.uint64]
+    fields: tuple[tuple[str, Values], ...]
+
+    def labels(self, places: Rows) -> list[Attributes]:
+        """Of some of the spans: the id of the trace, and every field that has a value."""
+        numbers = np.stack([self.trace_high[places], self.trace_low[places]], axis=1).astype(">u8")
+        ids: pa.Array = hexadecimal(numbers, _TRACE_ID_BYTES)
+        columns = [(key, label_values(take(values, places))) for key, values in self.fields]
+        return [
+            ((TRACE_ID, TypedValue(ResultType.STRING, text)), *((key, one) for key, column in columns if (one := column[i]) is not None))
+            for i, text in enumerate(ids.to_pylist())
+        ]
+
+
+class Candidate(NamedTuple):
+    """A span. `rank`: of its (series, slot) among those that may be shown, different for each; `hash`: of its trace.
 
     `value`: the number in the field of the function, `bucket` that of a histogram; None and 0 for functions without a field.
+    `place`: of the span in `shown`.
     """
 
     series: Attributes
@@ -50,7 +74,8 @@ class Candidate:
     time_ns: int
     value: float | None
     bucket: int
-    labels: Attributes
+    shown: Shown
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +94,12 @@ class Counted:
 
 def best_of(candidates: Iterable[Candidate], limit: int) -> tuple[Candidate, ...]:
     """The candidates that may be shown, in their order."""
-    best: dict[tuple[Attributes, tuple[int, int]], Candidate] = {}
+    best: dict[tuple[int, int], Candidate] = {}
     for one in candidates:
-        known = best.get((one.series, one.rank))
-        if known is None or (one.hash, one.labels[0][1].value) < (known.hash, known.labels[0][1].value):
-            best[one.series, one.rank] = one
-    return tuple(sorted(best.values(), key=lambda one: (one.rank, label_order(one.series)))[:limit])
+        known = best.setdefault(one.rank, one)
+        if one.hash < known.hash:
+            best[one.rank] = one
+    return tuple(sorted(best.values(), key=lambda one: one.rank)[:limit])
 
 
 def candidates(
@@ -86,23 +111,19 @@ def candidates(
         return ()
     positions, hashes = _first_spans(frame, counted, places)
     rows = positions if counted.rows is None else counted.rows[positions]
-    labels = _labels(frame, rows, loaded)
     values, buckets = _numbers(counted.spans, positions)
-    start_ns = frame.integers("start_ns")[rows].tolist()
-    points = (counted.spans.keys[positions] % counted.grid.points).tolist()
-    return tuple(
-        Candidate(
-            series[int(places.wanted[i]) // _SLOTS],
-            (int(places.ranks[i, 0]), int(places.ranks[i, 1])),
-            int(hashes[i]),
-            points[i],
-            start_ns[i],
-            values[i],
-            buckets[i],
-            labels[i],
-        )
-        for i in range(len(rows))
+    columns = (
+        [series[number] for number in (places.wanted // _SLOTS).tolist()],
+        map(tuple, places.ranks.tolist()),
+        hashes.tolist(),
+        (counted.spans.keys[positions] % counted.grid.points).tolist(),
+        frame.integers("start_ns")[rows].tolist(),
+        values,
+        buckets,
+        repeat(_shown(frame, rows, loaded), len(rows)),
+        range(len(rows)),
     )
+    return tuple(map(Candidate._make, zip(*columns, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +135,7 @@ class _Places:
 
     wanted: Rows
     ranks: NDArray[np.int64]
-    of_key: Rows
+    of_key: NDArray[np.int16]
     key_of_span: Rows
 
 
@@ -130,10 +151,11 @@ def _places(counted: Counted, series: tuple[Attributes, ...], limit: int) -> _Pl
     group, point = np.divmod(np.arange(slots.count) if slots.keys is None else slots.keys, points)
     slot_of_point = np.arange(points) * _SLOTS // max(points, _SLOTS)
     pairs = counted.series_of_group[group] * _SLOTS + slot_of_point[point]
-    wanted, ranks = _first_by_rank(np.unique(pairs[used[:-1]]), series, limit)
+    wanted, ranks = _first_by_rank(np.unique(pairs[used[:-1]]), series, min(limit, _PLACES_MAX))
     place = np.searchsorted(wanted, pairs)
     is_wanted = np.append(wanted, -1)[place] == pairs
-    return _Places(wanted, ranks, np.append(np.where(is_wanted, place, -1), -1), key_of_span)
+    # Of few bytes, because every span looks here.
+    return _Places(wanted, ranks, np.append(np.where(is_wanted, place, -1), -1).astype(np.int16), key_of_span)
 
 
 def _first_by_rank(pairs: Rows, series: tuple[Attributes, ...], limit: int) -> tuple[Rows, NDArray[np.int64]]:
@@ -158,7 +180,7 @@ def _first_spans(frame: Frame, counted: Counted, places: _Places) -> tuple[Rows,
     of_key = places.of_key
     for share in _SHARES:
         position = _spans_of(frame, counted, np.flatnonzero(hash_of_trace <= np.uint64(share * (2**64 - 2**11))), share)
-        place = of_key[places.key_of_span if position is None else places.key_of_span[position]]
+        place = of_key.take(places.key_of_span if position is None else places.key_of_span[position])
         keep = np.flatnonzero(place >= 0)
         position, place = keep if position is None else position[keep], place[keep]
         own = hash_of_trace[_trace_of(frame, position if counted.rows is None else counted.rows[position])]
@@ -168,7 +190,7 @@ def _first_spans(frame: Frame, counted: Counted, places: _Places) -> tuple[Rows,
         missing = best < 0
         if not missing.any():
             break
-        of_key = np.where((of_key >= 0) & missing[of_key], of_key, -1)
+        of_key = np.where((of_key >= 0) & missing[of_key], of_key, np.int16(-1))
     return best, hashes
 
 
@@ -217,12 +239,14 @@ def _numbers(spans: Spans, positions: Rows) -> tuple[list[float | None], list[in
     return values, buckets
 
 
-def _labels(frame: Frame, rows: Rows, loaded: tuple[LabelField, ...]) -> list[Attributes]:
+def _shown(frame: Frame, rows: Rows, loaded: tuple[LabelField, ...]) -> Shown:
     traces = _trace_of(frame, rows)
-    numbers = np.stack([frame.batch.trace_high[traces], frame.batch.trace_low[traces]], axis=1).astype(">u8")
-    ids: pa.Array = hexadecimal(numbers, _TRACE_ID_BYTES)
-    columns = [(label.key, label_values(span_values(frame, label.operand, rows))) for label in loaded]
-    return [
-        ((TRACE_ID, TypedValue(ResultType.STRING, text)), *((key, one) for key, column in columns if (one := column[place]) is not None))
-        for place, text in enumerate(ids.to_pylist())
-    ]
+    fields = tuple((label.key, _with_own_texts(span_values(frame, label.operand, rows))) for label in loaded)
+    return Shown(frame.batch.trace_high[traces], frame.batch.trace_low[traces], fields)
+
+
+def _with_own_texts(values: Values) -> Values:
+    """With dictionaries of no more than these spans need: those of the batch would stay in memory as long."""
+    return Values(
+        values.rows, tuple(compacted(part) if isinstance(part, Texts) else part for part in values.parts if not isinstance(part, Lists))
+    )
