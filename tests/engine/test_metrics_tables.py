@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from spanlake.engine.metrics.cells import Cells, Layout, counted, merged, renumbered
 from spanlake.engine.metrics.functions import counts, extremes, histogram, quantiles, totals
 from spanlake.engine.metrics.functions.exact import finish_floats, observe_floats
-from spanlake.engine.metrics.functions.sketch import buckets_of, numbers_of_buckets
+from spanlake.engine.metrics.functions.sketch import BUCKET_BITS, buckets_of, numbers_of_buckets
 from spanlake.engine.metrics.functions.spans import Spans
 from spanlake.model.scan import Numbers, NumberType, Values
 
@@ -143,6 +143,11 @@ def test_durations_are_summed_in_seconds() -> None:
     np.testing.assert_array_equal(totals.finish(tables, 2, 3, average=False), [[2.000000001, np.nan, np.nan], [np.nan, -1e-9, np.nan]])
 
 
+def test_an_average_is_a_float_when_its_sum_is_beyond_all_floats() -> None:
+    digits = observe_floats(np.zeros(3, np.int64), np.full(3, 1.5e308))
+    assert finish_floats(digits, np.zeros(1, np.int64), np.full(1, 3.0)).tolist() == [1.5e308]
+
+
 def ranked(numbers: list[float], quantile: float) -> float:
     return sorted(map(float, numbers))[max(math.ceil(quantile * len(numbers)), 1) - 1]
 
@@ -153,7 +158,7 @@ def test_quantile_is_near_to_the_ranked_number(some: list[Row]) -> None:
     found = FUNCTIONS["quantiles"].finish(seen(FUNCTIONS["quantiles"], [some]))
     for place, quantile in enumerate(QUANTILES):
         exact = expected(numbers_by_key(some), partial(ranked, quantile=quantile))
-        np.testing.assert_allclose(found[:, place], exact, rtol=2.0**-8, atol=1e-300)
+        np.testing.assert_allclose(found[:, place], exact, rtol=2.0**-7, atol=1e-300)
 
 
 @settings(deadline=None)
@@ -162,11 +167,11 @@ def test_bucket_stands_for_what_is_in_it(numbers: list[float]) -> None:
     ordered = np.sort(np.array(numbers))
     buckets = buckets_of(ordered)
     assert (np.diff(buckets) >= 0).all()
-    assert ((buckets >= 0) & (buckets < 1 << 20)).all()
-    np.testing.assert_allclose(numbers_of_buckets(buckets), ordered, rtol=2.0**-8, atol=1e-300)
+    assert ((buckets >= 0) & (buckets < 1 << BUCKET_BITS)).all()
+    np.testing.assert_allclose(numbers_of_buckets(buckets), ordered, rtol=2.0**-7, atol=1e-300)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3, 100, 200, 404, 511, 512, -7])
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 100, 200, 255, 256, -7])
 def test_small_ints_are_their_own_quantiles(number: int) -> None:
     assert numbers_of_buckets(buckets_of(np.array([float(number)]))).tolist() == [number]
 
@@ -213,7 +218,7 @@ def test_histogram_of_durations_has_bounds_in_seconds() -> None:
 def test_digits_of_floats_add_up_to_their_sum(some: list[tuple[int, float]]) -> None:
     keys = np.array([key for key, _ in some], np.int64)
     digits = observe_floats(keys, np.array([number for _, number in some]))
-    found = finish_floats(digits, np.arange(10))
+    found = finish_floats(digits, np.arange(10), np.ones(10))
     sums = [summed([number for own, number in some if own == key]) for key in range(10)]
     np.testing.assert_allclose(found, sums, rtol=1e-15)
 
@@ -221,7 +226,7 @@ def test_digits_of_floats_add_up_to_their_sum(some: list[tuple[int, float]]) -> 
 @pytest.mark.parametrize("numbers", [[1.7976931348623157e308], [1.7976931348623157e308, 2e292], [5e-324, 5e-324], [1e16, 1.0, -1e16]])
 def test_sums_at_the_ends_of_floats(numbers: list[float]) -> None:
     digits = observe_floats(np.zeros(len(numbers), np.int64), np.array(numbers))
-    assert finish_floats(digits, np.zeros(1, np.int64)).tolist() == [summed(numbers)]
+    assert finish_floats(digits, np.zeros(1, np.int64), np.ones(1)).tolist() == [summed(numbers)]
 
 
 # ---- cells ----

@@ -49,8 +49,9 @@ def _infinities(keys: Rows, numbers: NDArray[np.float64]) -> Cells:
     return Cells((keys << DIGITS_LAYOUT.bits) + places, (np.ones(len(keys), np.int64),))
 
 
-def finish_floats(digits: Cells, keys: Rows) -> NDArray[np.float64]:
-    """The sum for each of some ascending keys, 0.0 where there are no digits, rounded at most in the last bits; NaN for both infinities."""
+def finish_floats(digits: Cells, keys: Rows, divisors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum for each of some ascending keys divided by its divisor, 0.0 where there are no digits, rounded at most in the last bits; NaN
+    for both infinities. A sum that no float holds may have a quotient that one does."""
     result = np.zeros(len(keys))
     for begin in range(0, len(keys), _CELLS_AT_ONCE):
         some = keys[begin : begin + _CELLS_AT_ONCE]
@@ -60,13 +61,13 @@ def finish_floats(digits: Cells, keys: Rows) -> NDArray[np.float64]:
         cell = np.searchsorted(some, key)
         known = some[np.minimum(cell, len(some) - 1)] == key
         matrix[place[known], cell[known]] = digits.columns[0][first:last][known]
-        result[begin : begin + len(some)] = _floats(matrix)
+        result[begin : begin + len(some)] = _floats(matrix, divisors[begin : begin + len(some)])
     return result
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _floats(digits: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Digits, shape (places, sums), as floats. Carrying makes every digit at most half of its base, so that the first one decides the
+def _floats(digits: NDArray[np.int64], divisors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Digits, shape (places, sums), as floats, divided. Carrying makes every digit at most half of its base, so that the first one decides the
     sign, and adding from the greatest cancels nothing."""
     carry = np.zeros(digits.shape[1], np.int64)
     for place in range(_PLACES + 2):
@@ -78,7 +79,7 @@ def _floats(digits: NDArray[np.int64]) -> NDArray[np.float64]:
     result = np.zeros(digits.shape[1])
     for place in range(_PLACES + 1, -1, -1):  # relative to the first digit, because 2^1024 - 1 is a float but 2^1024 is none
         result += np.ldexp(digits[place].astype(np.float64), (place - top) * _DIGIT_BITS)
-    result = np.ldexp(result, top * _DIGIT_BITS + _LEAST_EXPONENT)
+    result = np.ldexp(result / divisors, top * _DIGIT_BITS + _LEAST_EXPONENT)
     result = np.where(digits[_POSITIVE_INFINITY] > 0, np.inf, result)
     negative = digits[_NEGATIVE_INFINITY] > 0
     return np.where(negative, np.where(np.isposinf(result) & (digits[_POSITIVE_INFINITY] > 0), np.nan, -np.inf), result)

@@ -1,4 +1,4 @@
-"""quantile_over_time: of n numbers the quantile p is the least one that at least ceil(p * n) of them do not exceed, by `sketch` to 0.4 %.
+"""quantile_over_time: of n numbers the quantile p is the least one that at least ceil(p * n) of them do not exceed, by `sketch` to 0.8 %.
 
 Durations are in seconds. Without a number there is no point.
 """

@@ -1,7 +1,7 @@
-"""Buckets of numbers for quantiles: every power of two is divided into 256 buckets of the same width.
+"""Buckets of numbers for quantiles: every power of two is divided into 128 buckets of the same width.
 
 A bucket is found by shifting the bits of a float, because these are exponent and leading digits already. Its number stands for its end
-that is nearer to zero, which is less than 0.4 % (2^-8) away from everything in it; ints up to 512, and zero, stand for themselves. Negative
+that is nearer to zero, which is less than 0.8 % (2^-7) away from everything in it; ints up to 256, and zero, stand for themselves. Negative
 numbers have negative buckets. So the order of buckets is the order of numbers.
 """
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from spanlake.engine.values.parts import Rows
 
-BUCKET_BITS = 20
-_DROPPED_BITS = 52 - 8
+BUCKET_BITS = 19
+_DROPPED_BITS = 52 - 7
 _MAGNITUDE = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 _ZERO_BUCKET = 1 << (BUCKET_BITS - 1)
 

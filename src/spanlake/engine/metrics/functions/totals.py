@@ -55,7 +55,8 @@ def _whole(some: NumbersOfSpans, bound: int) -> Cells:
 def finish(tables: tuple[Cells, ...], series: int, points: int, *, average: bool) -> NDArray[np.float64]:
     """Sums or averages, shape (series, points); NaN where there is none."""
     numbers, whole, floats = tables
-    totals = finish_floats(floats, numbers.keys) if len(floats.keys) else np.zeros(len(numbers.keys))
+    divisors = (numbers.columns[0] if average else np.ones(len(numbers.keys))).astype(np.float64)
+    values = finish_floats(floats, numbers.keys, divisors) if len(floats.keys) else np.zeros(len(numbers.keys))
     high, low, nanoseconds = whole.columns
     carried = high + (low >> _LOW_BITS)
     sums = carried * 2.0**_LOW_BITS + (low & _LOW_MASK)
@@ -64,8 +65,8 @@ def finish(tables: tuple[Cells, ...], series: int, points: int, *, average: bool
     sums = np.where(fits, exact.astype(np.float64), sums)
     sums = np.where(nanoseconds > 0, sums / NS_PER_SECOND, sums)
     with np.errstate(invalid="ignore"):
-        totals[np.searchsorted(numbers.keys, whole.keys)] += sums
-        values = totals / numbers.columns[0] if average else totals
+        places = np.searchsorted(numbers.keys, whole.keys)
+        values[places] += sums / divisors[places]
     result = np.full(series * points, np.nan)
     result[numbers.keys] = values
     return result.reshape(series, points)
