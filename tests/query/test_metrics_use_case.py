@@ -77,6 +77,7 @@ def test_instant_query_counts_the_window_without_its_first_instant(node: Node) -
         ({"window": TimeRange(0, 80 * SECOND), "step_ns": 10**6}, "step of 1ms is too small, minimum step for given range is 8ms"),
         ({"window": TimeRange(0, 3600 * SECOND), "step_ns": 10**8}, "step of 100ms is too small, minimum step for given range is 360ms"),
         ({"step_ns": 0}, "step must be greater than 0"),
+        ({"window": TimeRange(0, SECOND), "step_ns": 100_000}, "step of 100µs is too small, minimum step is 1ms"),
     ],
 )
 def test_a_query_beyond_the_limits_is_refused(node: Node, changes: dict[str, Any], text: str) -> None:

@@ -35,6 +35,7 @@ FIELDS_AT_ONCE = 48
 """Attributes that compare() reads together: a batch with all of thousands would not fit into memory."""
 
 _NS_PER_SECOND = 1_000_000_000
+_NS_PER_MS = 1_000_000
 
 
 def plan_of(text: str) -> MetricsPlan:
@@ -82,6 +83,8 @@ class Meter:
     def _check_step(self, query: RangeQuery) -> None:
         if query.step_ns <= 0:
             raise InvalidInput("step must be greater than 0")
+        if query.step_ns < _NS_PER_MS:  # the times of points are told in milliseconds
+            raise InvalidInput(f"step of {format_duration(query.step_ns)} is too small, minimum step is 1ms")
         most = self.settings.metrics_points_max
         range_ns = query.window.end_ns - query.window.start_ns
         if range_ns // query.step_ns > most:
