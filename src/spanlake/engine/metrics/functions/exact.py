@@ -67,8 +67,8 @@ def finish_floats(digits: Cells, keys: Rows, divisors: NDArray[np.float64]) -> N
 
 @np.errstate(over="ignore", invalid="ignore")
 def _floats(digits: NDArray[np.int64], divisors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Digits, shape (places, sums), as floats, divided. Carrying makes every digit at most half of its base, so that the first one decides the
-    sign, and adding from the greatest cancels nothing."""
+    """Digits, shape (places, sums), as floats, divided. Carrying makes every digit at most half of its base, so that the first one
+    decides the sign, and adding from the greatest cancels nothing."""
     carry = np.zeros(digits.shape[1], np.int64)
     for place in range(_PLACES + 2):
         digit = digits[place] + carry
