@@ -176,7 +176,12 @@ def test_requests_are_the_parameters_of_the_http_api() -> None:
         Query="{ }", Limit=5, start=100, end=200, SpansPerSpanSet=7, MinDurationMs=10, skipASTTransformations=["all"]
     )
     assert decode_search_request(request.SerializeToString()) == {
-        "q": "{ }", "limit": "5", "start": "100", "end": "200", "spss": "7", "minDuration": "10ms"
+        "q": "{ }",
+        "limit": "5",
+        "start": "100",
+        "end": "200",
+        "spss": "7",
+        "minDuration": "10ms",
     }
     by_tags = tempo_message("SearchRequest")(Tags={"a": 'x "y"\n'}, MaxDurationMs=3)
     assert decode_search_request(by_tags.SerializeToString()) == {"tags": r'a="x \"y\"\n"', "maxDuration": "3ms"}
