@@ -85,11 +85,12 @@ def codes_of(values: Values) -> Codes:
 def _text_codes(texts: Texts) -> Codes:
     """By place in the dictionary; a string that is there more than once gets one number, if looking for it costs less than having two."""
     dictionary = texts.dictionary
-    number_of = np.arange(1, len(dictionary) + 1)
+    number_of = None
     if len(dictionary) * _CODES_PER_ROW <= len(texts.codes):
         encoded = dictionary.dictionary_encode()
-        dictionary, number_of = encoded.dictionary, encoded.indices.to_numpy().astype(np.int64) + 1
-    codes = number_of.take(texts.codes, mode="clip")
+        if len(encoded.dictionary) < len(dictionary):
+            dictionary, number_of = encoded.dictionary, encoded.indices.to_numpy().astype(np.int64) + 1
+    codes = np.add(texts.codes, 1, dtype=np.int64) if number_of is None else number_of.take(texts.codes, mode="clip")
     if not texts.valid.all():
         codes *= texts.valid
 
