@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 from bench_query import BEGIN_NS, PAYLOAD_NS, PAYLOAD_SPANS, RUNS, TENANT, measure, open_bench, write_blocks
-
 from spanlake.app.memory import keep_freed_memory
 from spanlake.model.metrics import RangeQuery
 from spanlake.model.queries import Inspected
