@@ -126,7 +126,7 @@ class QuerySettings:
     metrics_range_seconds_max: float = setting(24 * 3600.0, "longest time range of a metrics query; 0: any", least=0)
     metrics_points_max: int = setting(10_000, "most steps in the range of a metrics query; more fail", least=1, most=1_000_000)
     metrics_series_max: int = setting(10_000, "most series in a metrics answer; with more it is PARTIAL, the last ones missing", least=1)
-    metrics_samples_max: int = setting(4_000_000, "most steps times series in a metrics answer; it has fewer series, as above", least=1)
+    metrics_samples_max: int = setting(1_000_000, "most steps times series in a metrics answer; it has fewer series, as above", least=1)
     metrics_exemplars_max: int = setting(100, "most exemplars in a metrics answer", least=0, most=10_000)
     metrics_bytes_max: int = setting(256 * MIB, "memory for the unfinished series of one metrics query; with more it is PARTIAL", least=MIB)
     answer_spans_max: int = setting(1_000_000, "most spans in the answer of a search; one with more fails", least=1)
