@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spanlake.engine.frame import Frame
 from spanlake.engine.metrics.grid import Grid
 from spanlake.engine.pipeline import run_stages
-from spanlake.engine.spansets import all_spans
+from spanlake.engine.spansets import all_spans, kept_sets
 from spanlake.engine.tries import spans_where
 from spanlake.engine.values.parts import Mask, Rows
 from spanlake.traceql.plan.nodes import Filter, Stage, Truth
@@ -28,9 +28,14 @@ def counted_rows(frame: Frame, stages: tuple[Stage, ...], grid: Grid) -> Rows | 
 
 
 def members(frame: Frame, stages: tuple[Stage, ...], inside: Mask | None) -> Rows:
-    """The general path: spansets of whole traces, then their members."""
-    rows = run_stages(frame, stages, all_spans(frame.batch.trace_first.astype(np.int64))).rows
-    return np.sort(rows if inside is None else rows[inside[rows]])
+    """The general path: spansets of whole traces, then their members. Traces without a span that counts need not be looked at."""
+    spansets = all_spans(frame.batch.trace_first.astype(np.int64))
+    if inside is None:
+        return np.sort(run_stages(frame, stages, spansets).rows)
+    if len(spansets):
+        spansets = kept_sets(spansets, np.logical_or.reduceat(inside, spansets.first[:-1]))
+    rows = run_stages(frame, stages, spansets).rows
+    return np.sort(rows[inside[rows]])
 
 
 def _inside(start_ns: NDArray[np.int64], grid: Grid) -> Mask | None:
