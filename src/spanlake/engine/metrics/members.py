@@ -18,6 +18,8 @@ from spanlake.traceql.plan.nodes import Filter, Stage, Truth
 def counted_rows(frame: Frame, stages: tuple[Stage, ...], grid: Grid) -> Rows | None:
     """The spans that count, ascending; None if those are all."""
     inside = _inside(frame.integers("start_ns"), grid)
+    if inside is not None and not inside.any():
+        return np.zeros(0, np.int64)  # and no other column is read
     match stages:
         case (Filter(condition=Truth(value=True)),):
             return None if inside is None else np.flatnonzero(inside)
