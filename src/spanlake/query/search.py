@@ -22,7 +22,7 @@ from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.query.answer_size import AnswerSize
 from spanlake.query.explain import explanation
-from spanlake.query.sources import TenantSources, View, Work, start_work
+from spanlake.query.sources import TenantSources, View, Work, second_look, start_work
 from spanlake.traceql import check, parse
 from spanlake.traceql.plan import SearchPlan, any_of, needs, plan_search, trace_ids
 from spanlake.traceql.plan.prune import finds_nothing
@@ -94,13 +94,14 @@ class Searcher:
         partials: list[SearchPartial] = []
         traces, size = 0, AnswerSize(self.settings)
         size.add(described)
-        for unit in view.units:
-            if unit.newest_ns < oldest or traces == len(ids):
-                break
-            for part in view.map(unit, request, evaluate, search.work):
-                partials.append(part)
-                traces += len(part.traces)
-                size.add(part.traces)
+        with second_look(search.work) as work:
+            for unit in view.units:
+                if unit.newest_ns < oldest or traces == len(ids):
+                    break
+                for part in view.map(unit, request, evaluate, work):
+                    partials.append(part)
+                    traces += len(part.traces)
+                    size.add(part.traces)
         return finish(merge(partials), query.limit).traces
 
 

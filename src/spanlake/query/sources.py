@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
@@ -127,6 +128,18 @@ class Work:
 
 def start_work(stop: Stop, progress: Progress | None = None) -> Work:
     return Work(stop, ScanStatistics(), progress)
+
+
+@contextmanager
+def second_look(work: Work) -> Iterator[Work]:
+    """Work at what `work` has looked at already: its bytes and jobs add to that, its spans and row groups do not count again."""
+    second = Work(work.stop, ScanStatistics(), units_read=work.units_read)
+    try:
+        yield second
+    finally:
+        work.statistics.bytes += second.statistics.bytes
+        work.jobs += second.jobs
+        work.jobs_total += second.jobs_total
 
 
 def add_statistics(total: ScanStatistics, part: ScanStatistics) -> None:

@@ -157,7 +157,8 @@ class TagReader:
 class FirstValues:
     """The first values, in their order, of all that are added: at most `limit` (0: any number), of fewer bytes than `bytes_max` together.
 
-    Holds a few times that at most: what is not among the first of some values is not among the first of more.
+    Holds a few times that at most: what is not among the first of some values is not among the first of more, and neither is what comes
+    after it.
     """
 
     def __init__(self, limit: int, bytes_max: int) -> None:
@@ -166,9 +167,10 @@ class FirstValues:
         self._values: set[TagValue] = set()
         self._held_bytes = 0
         self._bearable_bytes = 0
+        self._beyond: TagValue | None = None  # the least value that was given up
 
     def add(self, values: Iterable[TagValue]) -> None:
-        new = set(values) - self._values
+        new = {value for value in values if self._beyond is None or value < self._beyond} - self._values
         self._values |= new
         self._held_bytes += sum(VALUE_BYTES + len(value.value) for value in new)
         if self._held_bytes > self._bearable_bytes:
@@ -177,9 +179,10 @@ class FirstValues:
     def first(self) -> list[TagValue]:
         """Of what was added so far."""
         size, kept = 0, []
-        for value in sorted(self._values)[: self._limit or None]:
+        for value in sorted(self._values):
             size += len(value.value.encode()) + len(value.type)
-            if size >= self._bytes_max:
+            if size >= self._bytes_max or (self._limit and len(kept) == self._limit):
+                self._beyond = value
                 break
             kept.append(value)
         self._values = set(kept)
