@@ -7,6 +7,7 @@ document, and becomes a case of a behaviour script. Where the naive evaluator fi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,7 @@ from naive_compare import AmbiguousTop
 from naive_metrics import Answer, query_instant, query_range
 from naive_series import AmbiguousTie
 from naive_spans import Trace, traces_of
-from random_metrics import MetricsQuery, random_metrics, sampled
+from random_metrics import MetricsQuery, distant_window, random_metrics, sampled, spread_out
 from random_traces import orderly, random_spans
 from series_answers import SeriesAnswer, series_differences
 from test_search_differential import KEEP, seeds, store_randomly
@@ -91,9 +92,12 @@ def threads() -> Iterator[ThreadExecutor]:
     executor.close()
 
 
-def check_queries(chance: Random, traces: list[Trace], meter: NodeMeter, count: int) -> None:
+def check_queries(chance: Random, traces: list[Trace], meter: NodeMeter, count: int, *, distant: bool = False) -> None:
     for _ in range(count):
         query = random_metrics(chance)
+        if distant:
+            window_ns, step_ns = distant_window(chance)
+            query = replace(query, window_ns=window_ns, step_ns=step_ns)
         check(query, traces, meter.ask(TENANT, query.text, query.window_ns, query.step_ns))
 
 
@@ -107,3 +111,15 @@ def test_meter_answers_as_the_naive_evaluator_wherever_spans_are(tmp_path: Path,
         store_randomly(chance, node, spans)
         for executor in (None, threads):
             check_queries(chance, traces, NodeMeter(node, executor), 15)
+
+
+@pytest.mark.parametrize("seed", seeds(2, 10))
+def test_meter_answers_as_the_naive_evaluator_when_traces_are_hours_apart(tmp_path: Path, threads: ThreadExecutor, seed: int) -> None:
+    """Windows that leave out blocks and row groups, and traces of which only a part is in the window."""
+    chance = Random(seed)
+    spans = sampled(chance, spread_out(chance, [orderly(chance, random_spans(chance)) for _ in range(8)]))
+    traces = traces_of(spans)
+    with Node(tmp_path, blocks=BlockSettings(row_group_spans=16), compaction=KEEP) as node:
+        store_randomly(chance, node, spans)
+        for executor in (None, threads):
+            check_queries(chance, traces, NodeMeter(node, executor), 15, distant=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -13,7 +14,7 @@ from engine_answers import EVERY, NodeSearches
 from meter_answers import NodeMeter
 from naive_otlp import payload_of_spans
 from naive_spans import Span, traces_of
-from random_metrics import random_metrics, sampled
+from random_metrics import distant_window, random_metrics, sampled, spread_out
 from random_queries import pipeline
 from random_traces import BASE_NS, orderly, random_spans
 from test_search_differential import KEEP, seeds, store_randomly
@@ -76,10 +77,15 @@ def test_answer_is_the_same_in_every_form_of_storage(tmp_path: Path, threads: Th
     chance = Random(seed)
     spans = sampled(chance, orderly(chance, [span for _ in range(3) for span in random_spans(chance)]))
     queries = [random_metrics(chance) for _ in range(QUERIES)]
+    if seed % 2:  # far apart in time
+        spans = sampled(chance, spread_out(chance, [orderly(chance, random_spans(chance)) for _ in range(6)]))
+        queries = [
+            replace(query, window_ns=window_ns, step_ns=step_ns) for query in queries for window_ns, step_ns in [distant_window(chance)]
+        ]
     limits = [(chance.choice((1, 2, 5, 100)), chance.choice((0, 0, 1, 2, 3))) for _ in queries]
     answers: list[list[Any]] = [[] for _ in queries]
     for form in FORMS:
-        with Node(tmp_path / form.__name__, blocks=BlockSettings(row_group_spans=64), compaction=KEEP) as node:
+        with Node(tmp_path / form.__name__, blocks=BlockSettings(row_group_spans=16), compaction=KEEP) as node:
             form(Random(seed), node, spans)
             ask = partial(NodeMeter(node, chance.choice((None, threads))).answer, TENANT)
             for found, query, (exemplars_max, series_max) in zip(answers, queries, limits, strict=True):

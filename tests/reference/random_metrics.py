@@ -65,6 +65,36 @@ def random_window(chance: Random) -> tuple[tuple[int, int], int]:
     return window_ns, 0 if often(chance, 0.2) else chance.choice(fitting) * NS_PER_MS
 
 
+OFFSETS_NS = tuple(seconds * 1_000_000_000 for seconds in (0, 0, 1, 60, 3600, 7200, 90_000, 180_000))
+
+
+def spread_out(chance: Random, sets: list[list[Span]]) -> list[Span]:
+    """Sets of spans as traces of their own, hours apart; some spans are hours after the others of their trace."""
+    found = []
+    for number, spans in enumerate(sets):
+        offset_ns = {trace_id: chance.choice(OFFSETS_NS) for trace_id in sorted({span.trace_id for span in spans})}
+        for span in spans:
+            later_ns = chance.choice(OFFSETS_NS) if often(chance, 0.1) else 0
+            found.append(_moved(span, number, offset_ns[span.trace_id] + later_ns))
+    return found
+
+
+def _moved(span: Span, number: int, offset_ns: int) -> Span:
+    events = [replace(event, time_ns=event.time_ns + offset_ns) for event in span.events]
+    return replace(span, trace_id=span.trace_id + (number << 80), start_ns=span.start_ns + offset_ns, events=events)
+
+
+def distant_window(chance: Random) -> tuple[tuple[int, int], int]:
+    """A window somewhere among spans that are spread out, from seconds to days long, with a step."""
+    start_ns = BASE_NS + chance.choice(OFFSETS_NS) + chance.randint(-2, 2) * chance.choice((1, NS_PER_MS, 1000 * NS_PER_MS))
+    length_ns = chance.choice(
+        (5 * NS_PER_MS, 30 * NS_PER_MS, 1000 * NS_PER_MS, 60_000 * NS_PER_MS, 3_600_000 * NS_PER_MS, 180_000_000 * NS_PER_MS)
+    )
+    return (start_ns, start_ns + length_ns), 0 if often(chance, 0.3) else max(
+        length_ns // chance.choice((1, 3, 20)) // NS_PER_MS, 1
+    ) * NS_PER_MS
+
+
 def _text(chance: Random) -> str:
     kind = chance.randrange(20)
     if kind < 3:
