@@ -43,22 +43,27 @@ class _Attribute:
     """The values of one type of an attribute, some of which wait to be added, and what was given up of them."""
 
     parts: list[Distinct] = field(default_factory=list)
+    settled_bytes: int = 0
     waiting_bytes: int = 0
     rest: list[Cells] = field(default_factory=list)
 
     def add(self, part: Distinct, width: int) -> None:
         self.parts.append(part)
         self.waiting_bytes += part.nbytes
-        if self.waiting_bytes > max(self.parts[0].nbytes, _WAITING_BYTES_MIN):
+        if self.waiting_bytes > max(self.settled_bytes, _WAITING_BYTES_MIN):
             self.settle(width)
 
     def settle(self, width: int) -> Distinct:
-        self.parts, self.waiting_bytes = [merge_distinct(self.parts, width)], 0
-        return self.parts[0]
+        return self.keep(merge_distinct(self.parts, width))
+
+    def keep(self, whole: Distinct) -> Distinct:
+        """Go on from this instead of the parts."""
+        self.parts, self.settled_bytes, self.waiting_bytes = [whole], whole.nbytes, 0
+        return whole
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in self.parts)
+        return self.settled_bytes + self.waiting_bytes
 
 
 class CompareTotal:
@@ -92,7 +97,8 @@ class CompareTotal:
             self._values_max = max(self._values_max // 2, self._plan.top)
             for one in self._attributes.values():
                 if len(one.parts[0]) > self._values_max:
-                    one.parts[0], given_up = most_frequent(one.parts[0], self._width, self._values_max)
+                    kept, given_up = most_frequent(one.parts[0], self._width, self._values_max)
+                    one.keep(kept)
                     one.rest.append(given_up)
 
     def finish(self, series_max: int) -> tuple[tuple[Series, ...], bool]:
