@@ -103,8 +103,12 @@ def _text(chance: Random) -> str:
         return f"({text}){factor}" if factor else text
     if kind < 5:
         return f"{_search(chance)} | {_compare(chance)}"
-    hint = " with (extrapolate=true)" if often(chance, 0.1) else chance.choice(("", "", "", " with (sample=true)", " with(sample=0.1)"))
-    return (_math(chance, 2) if kind < 9 else _leaf(chance, _by(chance)) + _second_stages(chance, 2)) + hint
+    text = _math(chance, 2) if kind < 9 else _leaf(chance, _by(chance)) + _second_stages(chance, 2)
+    if often(chance, 0.1) and not any(
+        word in text for word in ("sum_over_time", "avg_over_time")
+    ):  # weighted numbers are rounded one by one
+        return f"{text} with (extrapolate=true)"
+    return text + chance.choice(("", "", "", " with (sample=true)", " with(sample=0.1)"))
 
 
 def _search(chance: Random) -> str:

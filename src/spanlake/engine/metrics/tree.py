@@ -77,8 +77,8 @@ def _ranked(table: Table, rank: nodes.KeepRanked) -> Table:
     greatest = rank.ranking is Ranking.TOPK
     order = sorted(range(len(table.labels)), key=lambda number: _tie_order(table.labels[number]), reverse=not greatest)
     values = table.values[order]
-    worst = np.where(np.isnan(values), np.inf, -values if greatest else values)
-    chosen = np.argsort(worst, axis=0, kind="stable")[: rank.limit]
+    worst = -values if greatest else values
+    chosen = np.argsort(worst, axis=0, kind="stable")[: rank.limit]  # absent points, which are NaN, come last, behind all infinities
     keep = np.zeros(values.shape, np.bool_)
     np.put_along_axis(keep, chosen, values=True, axis=0)
     where = np.empty_like(keep)
