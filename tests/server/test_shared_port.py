@@ -357,11 +357,18 @@ def test_start_says_what_to_do_when_the_path_of_the_socket_is_too_long(tmp_path:
     assert not list(deep.iterdir())
 
 
-def test_start_removes_what_killed_servers_left_behind_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+@pytest.fixture
+def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory for temporary files; the path of a socket has room for about a hundred characters, which pytest's own may exceed."""
+    with tempfile.TemporaryDirectory(prefix="s") as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        yield Path(directory)
+
+
+def test_start_removes_what_killed_servers_left_behind_and_nothing_else(short_path: Path) -> None:
 
     def directory(name: str, *, age_seconds: float, socket_there: bool = True) -> Path:
-        made = tmp_path / f"spanlake-{name}"
+        made = short_path / f"spanlake-{name}"
         made.mkdir()
         if socket_there:
             with socket.socket(socket.AF_UNIX) as killed:
@@ -378,17 +385,16 @@ def test_start_removes_what_killed_servers_left_behind_and_nothing_else(tmp_path
     (other / "grpc").write_text("not a socket")
     os.utime(other, (0, 0))
     with nothing_found() as first:
-        (running,) = set(tmp_path.iterdir()) - {left, young, other}
+        (running,) = set(short_path.iterdir()) - {left, young, other}
         os.utime(running, (0, 0))
         with nothing_found(), opened(first.ports.http) as channel:
             assert len(list(search(channel))) == 1
-        assert set(tmp_path.iterdir()) == {running, young, other}
+        assert set(short_path.iterdir()) == {running, young, other}
 
 
-def test_socket_of_the_grpc_server_is_private_and_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_socket_of_the_grpc_server_is_private_and_gone_afterwards(short_path: Path) -> None:
     with nothing_found() as served:
-        (directory,) = tmp_path.iterdir()
+        (directory,) = short_path.iterdir()
         assert directory.stat().st_mode & 0o777 == 0o700
         with opened(served.ports.http) as channel:
             assert len(list(search(channel))) == 1

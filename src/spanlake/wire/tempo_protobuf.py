@@ -153,6 +153,7 @@ def encode_samples(times_ms: NDArray[np.int64], values: NDArray[np.float64]) -> 
 
     Samples whose times take equally many bytes, as those of any real range do, are written as the rows of one array.
     """
+    values = values + 0.0  # a zero has no sign, as in JSON
     if len(times_ms) and times_ms[0] >= 0 and len(encode_varint(int(times_ms[0]))) == len(encode_varint(int(times_ms[-1]))):
         return _equally_long_samples(times_ms, values)
     samples = (_sample(time_ms, value) for time_ms, value in zip(times_ms.tolist(), values.tolist(), strict=True))
