@@ -69,13 +69,14 @@ OFFSETS_NS = tuple(seconds * 1_000_000_000 for seconds in (0, 0, 1, 60, 3600, 72
 
 
 def spread_out(chance: Random, sets: list[list[Span]]) -> list[Span]:
-    """Sets of spans as traces of their own, hours apart; some spans are hours after the others of their trace."""
+    """Sets of spans as traces of their own, hours apart; some spans, all copies of them, are hours after the others of their trace."""
     found = []
+    later_ns: dict[tuple[int, int, int], int] = {}
     for number, spans in enumerate(sets):
         offset_ns = {trace_id: chance.choice(OFFSETS_NS) for trace_id in sorted({span.trace_id for span in spans})}
         for span in spans:
-            later_ns = chance.choice(OFFSETS_NS) if often(chance, 0.1) else 0
-            found.append(_moved(span, number, offset_ns[span.trace_id] + later_ns))
+            later = later_ns.setdefault((number, span.trace_id, span.span_id), chance.choice(OFFSETS_NS) if often(chance, 0.1) else 0)
+            found.append(_moved(span, number, offset_ns[span.trace_id] + later))
     return found
 
 
