@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,13 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(path for folder in folders or ("src", "tests", "bench") for path in (ROOT / folder).rglob("*.py"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def definitions(path: Path) -> Iterator[Function | ast.ClassDef]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node
 
@@ -76,7 +82,7 @@ def test_packages_have_few_modules() -> None:
 
 
 def test_modules_open_with_a_docstring() -> None:
-    bare = [str(path.relative_to(ROOT)) for path in python_files() if not ast.get_docstring(ast.parse(path.read_text()))]
+    bare = [str(path.relative_to(ROOT)) for path in python_files() if not ast.get_docstring(parsed(path))]
     assert bare == []
 
 

@@ -94,7 +94,11 @@ class Asked:
         return {labels: {ASKED.end_ns: number} for labels, number in read_query_instant(encode_query_instant(answer)).items()}
 
 
-@pytest.fixture(scope="module", params=STORAGES, ids=lambda store: store.__name__)
+# The fast checks ask live spans.
+FORMS = [pytest.param(store, marks=[] if store is STORAGES[0] else pytest.mark.slow, id=store.__name__) for store in STORAGES]
+
+
+@pytest.fixture(scope="module", params=FORMS)
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     with Node(tmp_path_factory.mktemp("node"), blocks=BlockSettings(row_group_spans=256)) as node:
         request.param(node)

@@ -72,10 +72,7 @@ def threads() -> Iterator[ThreadExecutor]:
     executor.close()
 
 
-PRUNED_BY_PARTS = pytest.mark.xfail(strict=True, reason="split traces are pruned by what their parts know: SplitTraces._may_matter")
-
-
-@pytest.mark.parametrize("seed", [*seeds(2, 3), pytest.param(5, marks=[pytest.mark.slow, PRUNED_BY_PARTS])])
+@pytest.mark.parametrize("seed", [*seeds(2, 3), pytest.param(5, marks=pytest.mark.slow)])
 def test_answer_is_the_same_in_every_form_of_storage(tmp_path: Path, threads: ThreadExecutor, seed: int) -> None:
     chance = Random(seed)
     spans = sampled(chance, orderly(chance, [span for _ in range(3) for span in random_spans(chance)]))

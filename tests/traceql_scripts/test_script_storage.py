@@ -107,7 +107,7 @@ STATES: dict[str, tuple[Callable[[Node], None], BlockSettings]] = {
     "without attribute columns": (in_one_block, OVERFLOW_ONLY),
     "compacted": (compacted, COLUMNS),
 }
-FAST = ("live", "flushed", "split", "split over blocks")
+FAST = ("live",)
 PARAMETERS = [pytest.param(state, marks=() if state in FAST else pytest.mark.slow) for state in STATES]
 
 
@@ -143,19 +143,7 @@ class TenantAnswers:
         return self.searches.tag_values(self.tenant, tag, filter_text)
 
 
-PRUNED_BY_PARTS = (
-    "B11 structure, root and duration are those of the whole trace",
-    "B30 children are counted without a root too",
-    "C10 B11 the search sees whole traces, the points only the spans in the window",
-)
-"""Known to fail where all parts of a trace are in blocks: SplitTraces rules traces out by the structure and duration of their parts."""
-
-
 @pytest.mark.parametrize("section", all_sections(), ids=[section.name for section in all_sections()])
-def test_script_holds_wherever_its_spans_are(
-    section: Section, asked: tuple[NodeSearches, NodeMeter], request: pytest.FixtureRequest
-) -> None:
-    if section.name in PRUNED_BY_PARTS and request.node.callspec.params["asked"] == "split over blocks":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="split traces are pruned by what their parts know"))
+def test_script_holds_wherever_its_spans_are(section: Section, asked: tuple[NodeSearches, NodeMeter]) -> None:
     found = failures(section, TenantAnswers(*asked, tenant_of(section)))
     assert not found, "\n".join(found)

@@ -30,7 +30,7 @@ from spanlake.blocks.scan.memory import MemoryScan, arranged
 from spanlake.blocks.scan.places import BlockPlace, LivePlace, Piece, Place
 from spanlake.blocks.scan.pruning import Pruner
 from spanlake.blocks.scan.trace_ids import Hashes, Holdings, TraceIndex, holdings, is_among, read_trace_index
-from spanlake.model.scan import Predicate, ScanBatch, ScanRequest, ScanStatistics
+from spanlake.model.scan import Field, Predicate, ScanBatch, ScanRequest, ScanStatistics
 from spanlake.model.trace import TimeRange
 from spanlake.objectstore.store import ObjectStore
 
@@ -136,6 +136,12 @@ def overlaps(place: Place, time_range: TimeRange) -> bool:
     return place.times.trace_start_min_ns < time_range.end_ns and place.times.trace_end_max_ns >= time_range.start_ns
 
 
+OF_WHOLE_TRACES = frozenset(
+    Field("intrinsic", name) for name in ("nested_left", "nested_right", "nested_parent", "child_count", "trace_duration_ns")
+)
+"""What the places know of a part of a trace may be true of no span of the whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class SplitTraces:
     """The traces that lie in several places, which are in order of arrival."""
@@ -183,6 +189,8 @@ class SplitTraces:
         for conjunction in request.any_of:
             every = np.ones(len(own), np.bool_)
             for predicate in conjunction:
+                if predicate.field in OF_WHOLE_TRACES:
+                    continue
                 if predicate not in held:
                     may = [bool(near[i]) and place.may_hold(predicate, statistics) for i, place in enumerate(self.places)]
                     held[predicate] = _any(member & np.array(may, np.bool_)[:, None], 0)
