@@ -178,7 +178,8 @@ class FirstValues:
 
     def first(self) -> list[TagValue]:
         """Of what was added so far."""
-        size, kept = 0, []
+        size = 0
+        kept: list[TagValue] = []
         for value in sorted(self._values):
             size += len(value.value.encode()) + len(value.type)
             if size >= self._bytes_max or (self._limit and len(kept) == self._limit):
