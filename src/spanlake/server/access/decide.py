@@ -49,10 +49,6 @@ class Access:
             raise identity.forbidden("role", f"these credentials do not have the role {role.value}")
         return identity
 
-    def tenant_to_write(self, values: Values) -> str:
-        """The tenant that a push is for. Raises as `identify` does, and NoTenant."""
-        return self.identify(values, Role.WRITE).tenant(values(TENANT_HEADER))
-
     def tenants_to_read(self, values: Values) -> str:
         """The tenants that a query is for, as `model.tenancy.names.federation` has them. Raises as `identify` does, and NoTenant."""
         return self.identify(values, Role.READ).tenants(values(TENANT_HEADER))

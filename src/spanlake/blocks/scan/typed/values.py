@@ -30,11 +30,6 @@ def texts(array: pa.Array) -> Texts | None:
     return Texts(valid, integers(encoded.indices).astype(np.int32), encoded.dictionary)
 
 
-def constant_text(text: str, rows: int) -> Texts:
-    """The same string in all rows."""
-    return Texts(every(rows), np.zeros(rows, np.int32), pa.array([text], pa.string()))
-
-
 def numbers(kind: NumberType, values: NDArray[Any], valid: Bools | None = None) -> Numbers:
     """Numbers of every row, or of the valid ones."""
     cast: NDArray[Any] = np.ascontiguousarray(values, np.float64 if kind is NumberType.FLOAT else np.int64)
