@@ -1,6 +1,11 @@
-"""What all test folders share: the fixtures of tests/moto_server.py, and fewer examples of Hypothesis in the fast checks."""
+"""What all test folders share: the fixtures of tests/moto_server.py, and how Hypothesis chooses its examples.
+
+A run of the tests is repeatable: the same code is tried with the same examples. SPANLAKE_EXPLORE=1 tries others; the fast checks try fewer.
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 from hypothesis import settings
@@ -9,9 +14,10 @@ from moto_server import s3_server, s3_url
 
 __all__ = ["s3_server", "s3_url"]
 
-settings.register_profile("fast", max_examples=25)
+EXPLORES = bool(os.environ.get("SPANLAKE_EXPLORE"))
+settings.register_profile("all", derandomize=not EXPLORES)
+settings.register_profile("fast", derandomize=not EXPLORES, max_examples=25)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("markexpr") == "not slow":
-        settings.load_profile("fast")
+    settings.load_profile("fast" if config.getoption("markexpr") == "not slow" else "all")
