@@ -38,6 +38,8 @@ from spanlake.app.load.tally import Tally
 from spanlake.app.load.traces import TraceTemplates
 from spanlake.model.errors import InvalidInput, Unavailable
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Fault:

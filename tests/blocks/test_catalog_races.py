@@ -16,6 +16,8 @@ from spanlake.objectstore.faulty import Fault, scripted, seeded
 from spanlake.objectstore.intercepted import Before, Call, InterceptedStore
 from spanlake.objectstore.store import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:

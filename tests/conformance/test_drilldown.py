@@ -25,6 +25,8 @@ from tempo_json import read_query_range, read_search
 
 from spanlake.traceql import check, parse
 
+pytestmark = pytest.mark.slow
+
 PRIMARIES = ("nestedSetParent<0", "true", "kind=server", "kind=consumer", 'span.db.system.name!=""')
 FILTERS = (
     "true",

@@ -17,6 +17,8 @@ from spanlake.objectstore.delta import DeltaLocation, delta_location
 from spanlake.objectstore.opening import open_store
 from spanlake.objectstore.store import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = StoreSettings()
 SCHEMA = pa.schema([pa.field("name", pa.string()), pa.field("duration_ns", pa.int64())])
 

@@ -28,6 +28,8 @@ from spanlake.query.search import Searcher
 from spanlake.query.tags import TagReader
 from spanlake.query.trace_filter import FilteringFinder
 
+pytestmark = pytest.mark.slow
+
 NAMES = (
     "a",
     "A",

@@ -26,6 +26,8 @@ from spanlake.model.settings import BlockSettings
 from spanlake.query.executors.threads import ThreadExecutor
 from spanlake.traceql import check, parse
 
+pytestmark = pytest.mark.slow
+
 QUERIES = 12
 SECOND_NS = 1_000_000_000
 ALWAYS_NS = (BASE_NS - 100 * SECOND_NS, BASE_NS + 100 * SECOND_NS)

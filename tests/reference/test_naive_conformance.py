@@ -15,6 +15,8 @@ from naive_spans import Trace, traces_of
 
 from spanlake.model.errors import QueryError
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).parent.parent / "conformance"
 CASES = [case for line in (CORPUS / "cases.jsonl").read_text().splitlines() if (case := json.loads(line))["kind"] == "search"]
 

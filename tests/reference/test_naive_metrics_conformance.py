@@ -13,6 +13,8 @@ from series_answers import series_differences
 
 from spanlake.model.errors import QueryError
 
+pytestmark = pytest.mark.slow
+
 CASES = cases("range", "instant")
 
 

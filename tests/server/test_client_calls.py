@@ -19,6 +19,8 @@ from tempo_proto import tempo_message
 
 from node import attribute, request, span
 
+pytestmark = pytest.mark.slow
+
 MS, S = 1_000_000, 1_000_000_000
 NOW = time.time_ns() // S // 60 * 60 - 60  # a whole minute, and Grafana's "now"
 HOUR = {"start": NOW - 3600, "end": NOW}

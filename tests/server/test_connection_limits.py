@@ -6,9 +6,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from serving import WAIT_SECONDS, Served, eventually, read_to_end, serving
 
 from spanlake.model.trace import TraceAnswer
+
+pytestmark = pytest.mark.slow
 
 ECHO = b"GET /api/echo HTTP/1.1\r\nHost: x\r\n"
 SOON = 0.05

@@ -21,6 +21,8 @@ from spanlake.model.settings import QuerySettings
 from spanlake.server.listeners import Core, Listeners
 from spanlake.server.transport.sockets import bind
 
+pytestmark = pytest.mark.slow
+
 
 def listeners_with(**settings: int) -> Listeners:
     core = Core(RecordingReceiver(), RecordingReader(), FixedHealth(), CollectorRegistry(), recording_queries())

@@ -24,6 +24,8 @@ from spanlake.objectstore.store import ObjectStore
 from spanlake.server.access.credentials import Credential, Role, secret_digest
 from spanlake.server.listeners import Core, Listeners
 
+pytestmark = pytest.mark.slow
+
 
 def limits_in(store: ObjectStore, *, api: bool = True) -> LimitsInForce:
     return LimitsInForce(Settings(overrides=OverrideSettings(api=api)), StoredLimits(store))

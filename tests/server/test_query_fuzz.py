@@ -19,6 +19,8 @@ from serving import WAIT_SECONDS, send
 from node import NOW_NS, request, span
 from spanlake.model.settings import OverrideSettings, Settings
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 TIMES = ("start", "end", "since")
 PRUNING = ("span_pruning", "span_pruning_group_by", "span_pruning_min_spans", "span_pruning_max_parent_depth")

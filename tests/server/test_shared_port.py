@@ -27,6 +27,8 @@ from spanlake.model.queries import Inspected, SearchAnswer
 from spanlake.server.transport.front import ClientEnd, Pipes
 from spanlake.server.transport.sockets import bind
 
+pytestmark = pytest.mark.slow
+
 ECHO = b"GET /api/echo HTTP/1.1\r\nHost: x\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"

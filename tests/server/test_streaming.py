@@ -29,6 +29,8 @@ from spanlake.model.results import ResultType, SpanFound, SpansetFound, TraceFou
 from spanlake.model.settings import QuerySettings
 from spanlake.model.trace import TimeRange
 
+pytestmark = pytest.mark.slow
+
 S = 1_000_000_000
 TENANT = "single-tenant"
 SEEN = Inspected(traces=10, spans=77, bytes=9999, blocks=2, block_bytes=12345, jobs=5, jobs_total=6)

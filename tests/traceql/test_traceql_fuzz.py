@@ -17,6 +17,8 @@ from spanlake.traceql import check, fold, format_query, parse, parse_leniently
 from spanlake.traceql.ast import Query
 from spanlake.traceql.plan import any_of, finds_nothing, needs, plan_search, show, trace_ids
 
+pytestmark = pytest.mark.slow
+
 VALID = [
     "{nestedSetParent<0 && true} | rate()  with(sample=true)",
     '{ resource.service.name = "shop" && span.http.status_code >= 500 || !(duration > 1.5s) }',

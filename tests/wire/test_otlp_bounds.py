@@ -18,6 +18,8 @@ from spanlake.wire.otlp.encode import encode_otlp
 from spanlake.wire.otlp.schema import SCHEMA, scratch_words
 from spanlake.wire.otlp.spans import walk_payload
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).parent / "guarded_decoding.py"
 
 
