@@ -7,18 +7,12 @@
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-from pathlib import Path
-
-from bench_query import BEGIN_NS, PAYLOAD_NS, PAYLOAD_SPANS, RUNS, TENANT, measure, open_bench, write_blocks
-from spanlake.app.memory import keep_freed_memory
+from bench_query import BEGIN_NS, PAYLOAD_NS, PAYLOAD_SPANS, RUNS, TENANT, measure, stored_spans
 from spanlake.model.metrics import RangeQuery
 from spanlake.model.queries import Inspected
 from spanlake.model.settings import QuerySettings
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange
-from spanlake.objectstore.opening import open_store
 from spanlake.query.metrics import Meter
 
 STEP_NS = 60_000_000_000
@@ -34,18 +28,9 @@ QUERIES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU seconds of metrics queries on stored blocks")
-    parser.add_argument("spans", type=int, nargs="?", default=2_000_000)
-    parser.add_argument("--keep", metavar="DIRECTORY", help="make the blocks there once, and use them again")
-    options = parser.parse_args()
-    keep_freed_memory()
-    with tempfile.TemporaryDirectory() as directory:
-        root = Path(options.keep or directory)
-        store = open_store(str(root))
-        if not (root / "tables").exists():
-            write_blocks(store, spans=options.spans)
-        meter = Meter(open_bench(store).sources, QuerySettings())
-        window = TimeRange(BEGIN_NS, BEGIN_NS + options.spans // PAYLOAD_SPANS * PAYLOAD_NS)
+    with stored_spans("CPU seconds of metrics queries on stored blocks") as (bench, spans):
+        meter = Meter(bench.sources, QuerySettings())
+        window = TimeRange(BEGIN_NS, BEGIN_NS + spans // PAYLOAD_SPANS * PAYLOAD_NS)
         for name, text in QUERIES.items():
             series = 0
 

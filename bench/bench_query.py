@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,8 +123,10 @@ def report(name: str, ask: Callable[[], tuple[int, Inspected]]) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU seconds and bytes of queries on stored blocks")
+@contextmanager
+def stored_spans(description: str) -> Iterator[tuple[Bench, int]]:
+    """The table that the command line asks for, and how many spans it was made of."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("spans", type=int, nargs="?", default=2_000_000)
     parser.add_argument("--keep", metavar="DIRECTORY", help="make the blocks there once, and use them again")
     options = parser.parse_args()
@@ -133,7 +136,11 @@ def main() -> None:
         store = open_store(str(root))
         if not (root / "tables").exists():
             write_blocks(store, spans=options.spans)
-        bench = open_bench(store)
+        yield open_bench(store), options.spans
+
+
+def main() -> None:
+    with stored_spans("CPU seconds and bytes of queries on stored blocks") as (bench, _):
         bench.searcher.search(TENANT, SearchQuery("{ }", limit=1), Stop())
         for name, text in SEARCHES.items():
 
