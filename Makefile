@@ -11,7 +11,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
 	--custom-compile-command "make lock" --group build pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format bench docs lock clean
+.PHONY: help run test check warm lint format bench docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -19,11 +19,15 @@ help: ## list the targets
 run: $(VENV)/installed-run ## install what is needed and start the server with its store in ./data
 	@$(BIN)/spanlake serve $(ARGS)
 
-test: lint ## every check and every test
+test: lint warm ## every check and every test
 	$(BIN)/python -m pytest -q -n 2 $(ARGS)
 
-check: lint ## every check and the fast tests
+check: lint warm ## every check and the fast tests
 	$(BIN)/python -m pytest -q -n 2 -m "not slow" $(ARGS)
+
+# Not once in every process of the tests, some of which wait for a server only so long.
+warm: $(VENV)/installed-dev
+	@$(BIN)/spanlake warmup
 
 lint: $(VENV)/installed-dev ## formatting, lint, types, layers
 	$(BIN)/ruff format --check
