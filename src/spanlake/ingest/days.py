@@ -36,22 +36,5 @@ def take_traces(batch: SpanBatch, arrangement: Arrangement, chosen: NDArray[np.b
     """Some traces of arranged rows, still arranged. `chosen` says which traces, of which there is at least one."""
     if chosen.all():
         return batch, arrangement
-    lengths = np.diff(arrangement.trace_first)
-    rows = np.repeat(chosen, lengths)
-    first = np.concatenate([[0], np.cumsum(lengths[chosen])])
-    moved = first[:-1] - arrangement.trace_first[:-1][chosen]
-    roots = arrangement.trace_root[chosen]
-    part = Arrangement(
-        rows=arrangement.rows[rows],
-        nested_left=arrangement.nested_left[rows],
-        nested_right=arrangement.nested_right[rows],
-        nested_parent=arrangement.nested_parent[rows],
-        child_count=arrangement.child_count[rows],
-        resource_index=arrangement.resource_index[rows],
-        scope_index=arrangement.scope_index[rows],
-        trace_first=first,
-        trace_start_ns=arrangement.trace_start_ns[chosen],
-        trace_duration_ns=arrangement.trace_duration_ns[chosen],
-        trace_root=np.where(roots >= 0, roots + moved, -1),
-    )
-    return batch.take(rows), part
+    rows = np.repeat(chosen, np.diff(arrangement.trace_first))
+    return batch.take(rows), arrangement.part(chosen, rows)

@@ -13,7 +13,6 @@ from typing import TypeAlias, TypeVar
 
 from spanlake.blocks.catalog import TableSnapshot
 from spanlake.blocks.live import LiveView
-from spanlake.model.errors import KeyMissing
 from spanlake.model.queries import Inspected, SearchAnswer, SearchProgress, SearchQuery
 from spanlake.model.results import TraceFound
 from spanlake.model.settings import QuerySettings
@@ -22,8 +21,9 @@ from spanlake.model.stop import Stop
 from spanlake.model.tenancy.names import SEPARATOR, members
 from spanlake.model.trace import TimeRange, TraceAnswer
 from spanlake.query.answer_size import AnswerSize
+from spanlake.query.fresh_views import from_fresh_view
 from spanlake.query.search import Searcher
-from spanlake.query.sources import SNAPSHOT_TRIES, TenantSources, View
+from spanlake.query.sources import TenantSources, View
 from spanlake.query.trace import TraceFinder, answer_of
 
 T = TypeVar("T")
@@ -39,19 +39,11 @@ class FederatedSources:
         """Answer a question from one view of all the tenants, each consistent in itself; `window` as there."""
         if SEPARATOR not in tenant:
             return self.single.ask(tenant, question, window)
-        for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
-            views = [self.single.view(member) for member in members(tenant)]
-            try:
-                return question(self._joined(tenant, views, window))
-            except KeyMissing:
-                # As with one tenant: a block was compacted away longer ago than its grace.
-                if last:
-                    raise
-                for member in members(tenant):
-                    self.single.refresh(member)
-        raise AssertionError
+        own = members(tenant)
+        return from_fresh_view(lambda: question(self._joined(tenant, window)), lambda: [self.single.refresh(member) for member in own])
 
-    def _joined(self, tenant: str, views: Sequence[LiveView], window: TimeRange | None) -> View:
+    def _joined(self, tenant: str, window: TimeRange | None) -> View:
+        views = [self.single.view(member) for member in members(tenant)]
         units = [unit for view in views for unit in self.single.units(view, window)]
         blocks = tuple(block for view in views for block in view.table.blocks)
         live = LiveView(TableSnapshot(tenant, blocks=blocks), tuple(rows for view in views for rows in view.rows))

@@ -9,15 +9,14 @@ from typing import TypeVar
 
 from spanlake.blocks.live import LiveView
 from spanlake.blocks.scan.tenant import LIVE, ScanCaches, Unit, units_of
-from spanlake.model.errors import KeyMissing
 from spanlake.model.queries import Inspected, Progress
 from spanlake.model.scan import ScanBatch, ScanRequest, ScanStatistics
 from spanlake.model.stop import Stop
 from spanlake.model.trace import TimeRange
+from spanlake.query.fresh_views import from_fresh_view
 from spanlake.query.tasks import Executor
 
 T = TypeVar("T")
-SNAPSHOT_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +35,12 @@ class TenantSources:
 
     def ask(self, tenant: str, question: Callable[[View], T], window: TimeRange | None = None) -> T:
         """Answer a question from one consistent view of the tenant: of all of it, or of what is near a window of time."""
-        for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
+
+        def attempt() -> T:
             live = self.view(tenant)
-            try:
-                return question(View(live, self.units(live, window), self.executor))
-            except KeyMissing:
-                # A block was compacted away longer ago than its grace: the view is that stale.
-                if last:
-                    raise
-                self.refresh(tenant)
-        raise AssertionError
+            return question(View(live, self.units(live, window), self.executor))
+
+        return from_fresh_view(attempt, lambda: self.refresh(tenant))
 
     def units(self, live: LiveView, window: TimeRange | None) -> list[Unit]:
         """The units that a question about a window can concern: those within the horizon of it, 0 for all."""

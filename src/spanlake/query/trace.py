@@ -21,14 +21,12 @@ from spanlake.blocks.live import LiveView
 from spanlake.blocks.memory.append import merge
 from spanlake.blocks.memory.arrange import arrange
 from spanlake.blocks.memory.trim import trim
-from spanlake.model.errors import KeyMissing
 from spanlake.model.settings import QuerySettings
 from spanlake.model.spans import KIND_CLIENT, KIND_SERVER, Records, SpanBatch
 from spanlake.model.trace import TimeRange, TraceAnswer
 from spanlake.objectstore.store import ObjectStore
+from spanlake.query.fresh_views import from_fresh_view
 from spanlake.wire.otlp.encode import encode_otlp
-
-SNAPSHOT_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +45,7 @@ class TraceFinder:
 
     def fragments(self, tenant: str, trace_id: tuple[int, int], time_range: TimeRange | None) -> tuple[list[SpanBatch], int]:
         """What there is of a trace in every place, in order of arrival, and the bytes that were looked at."""
-        for last in (False,) * (SNAPSHOT_TRIES - 1) + (True,):
-            view = self.view(tenant)
-            try:
-                return self._fragments(tenant, view, trace_id, time_range)
-            except KeyMissing:
-                # A block was compacted away longer ago than its grace: the view is that stale.
-                if last:
-                    raise
-                self.refresh(tenant)
-        raise AssertionError
+        return from_fresh_view(lambda: self._fragments(tenant, self.view(tenant), trace_id, time_range), lambda: self.refresh(tenant))
 
     def _fragments(
         self, tenant: str, view: LiveView, trace_id: tuple[int, int], time_range: TimeRange | None

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,25 @@ class Arrangement:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def part(self, traces: Any, rows: Any) -> Arrangement:
+        """Some traces, and what `rows` they are: both as slices or both as masks."""
+        first = np.zeros(len(self.trace_first[:-1][traces]) + 1, np.int64)
+        np.cumsum(np.diff(self.trace_first)[traces], out=first[1:])
+        roots = self.trace_root[traces]
+        return Arrangement(
+            rows=self.rows[rows],
+            nested_left=self.nested_left[rows],
+            nested_right=self.nested_right[rows],
+            nested_parent=self.nested_parent[rows],
+            child_count=self.child_count[rows],
+            resource_index=self.resource_index[rows],
+            scope_index=self.scope_index[rows],
+            trace_first=first,
+            trace_start_ns=self.trace_start_ns[traces],
+            trace_duration_ns=self.trace_duration_ns[traces],
+            trace_root=np.where(roots >= 0, roots - self.trace_first[:-1][traces] + first[:-1], -1),
+        )
 
 
 @inlined

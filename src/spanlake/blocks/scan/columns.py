@@ -138,7 +138,7 @@ def _is_one_value(least: Any, greatest: Any) -> bool:
 class BlockColumns(Mapping[Field, Values]):
     """The columns of some rows of a piece, read when they are asked for. For one thread.
 
-    `rows`: which rows of the piece, None for all. `trace_ids`: (high, low) per row, computed if asked for.
+    `rows`: which rows of the piece, None for all. `traces`: those that the chosen rows are, one after the other.
     """
 
     def __init__(self, piece: GroupColumns, request: BlockRequest, rows: NDArray[np.int64] | None, traces: Traces) -> None:

@@ -85,25 +85,7 @@ class ArrangedSpans:
 
     def _select(self, rows: Any, traces: Any) -> ArrangedSpans:
         """By slices or masks."""
-        whole = self.arrangement
-        trace_first = offsets_of(np.diff(whole.trace_first)[traces])
-        roots = whole.trace_root[traces]
-        return ArrangedSpans(
-            replace(self.batch, spans=self.batch.spans[rows]),
-            Arrangement(
-                rows=whole.rows[rows],
-                nested_left=whole.nested_left[rows],
-                nested_right=whole.nested_right[rows],
-                nested_parent=whole.nested_parent[rows],
-                child_count=whole.child_count[rows],
-                resource_index=whole.resource_index[rows],
-                scope_index=whole.scope_index[rows],
-                trace_first=trace_first,
-                trace_start_ns=whole.trace_start_ns[traces],
-                trace_duration_ns=whole.trace_duration_ns[traces],
-                trace_root=np.where(roots >= 0, roots - whole.trace_first[:-1][traces] + trace_first[:-1], -1),
-            ),
-        )
+        return ArrangedSpans(replace(self.batch, spans=self.batch.spans[rows]), self.arrangement.part(traces, rows))
 
     def trace_ids(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """(high, low) per trace."""

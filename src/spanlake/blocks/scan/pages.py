@@ -15,7 +15,19 @@ import zstandard
 from numpy.typing import NDArray
 
 from spanlake.blocks.file.encodings import BAD
-from spanlake.blocks.file.flat import PART_FIELDS, decode_codes, decode_numbers, decode_texts
+from spanlake.blocks.file.flat import (
+    DICTIONARY_BEGIN,
+    DICTIONARY_COUNT,
+    FIRST_CODE,
+    PAGE_BEGIN,
+    PAGE_ENCODING,
+    PAGE_END,
+    PAGE_VALUES,
+    PART_FIELDS,
+    decode_codes,
+    decode_numbers,
+    decode_texts,
+)
 from spanlake.blocks.file.leaves import BOOL, INT32, INT64, TEXT
 from spanlake.blocks.file.page_headers import (
     BEGIN,
@@ -75,8 +87,8 @@ class GroupColumns:
             begin = int(known.offsets[self.groups[0]])
             dictionary = known.values.slice(begin, int(known.offsets[self.groups[-1] + 1]) - begin)
             first_codes = known.offsets[self.groups] - begin
-            pages.parts[:, 5] = np.diff(known.offsets)[self.groups][pages.group_of_part]
-        pages.parts[:, 6] = first_codes[pages.group_of_part]
+            pages.parts[:, DICTIONARY_COUNT] = np.diff(known.offsets)[self.groups][pages.group_of_part]
+        pages.parts[:, FIRST_CODE] = first_codes[pages.group_of_part]
         dictionary, code_of = self._distinct(dictionary)
         codes, valid = np.empty(self.rows, np.int32), np.empty(self.rows, np.bool_)
         about = self._is_nullable(leaf), code_of
@@ -99,7 +111,7 @@ class GroupColumns:
             if count * _ENTRY_BYTES_MIN.get(kind, 1 << 31) > end - begin:
                 raise CorruptData(f"the dictionary of column {leaf} is cut")
             own = pages.group_of_part == group
-            pages.parts[own, 4], pages.parts[own, 5] = begin, count
+            pages.parts[own, DICTIONARY_BEGIN], pages.parts[own, DICTIONARY_COUNT] = begin, count
         values, valid = np.empty(self.rows, np.int64), np.empty(self.rows, np.bool_)
         about = kind, self._is_nullable(leaf)
         self._check(leaf, decode_numbers(pages.memory, pages.parts, about, pages.scratch(), (values, valid.view(np.uint8))))
@@ -181,7 +193,7 @@ class GroupColumns:
         if filled == BAD:
             raise CorruptData(f"the dictionary of column {leaf} is broken")
         first_codes = offsets_of(counts)[:-1]
-        pages.parts[:, 5] = counts[pages.group_of_part]
+        pages.parts[:, DICTIONARY_COUNT] = counts[pages.group_of_part]
         kind = self.layout.text_type(leaf)
         return pa.Array.from_buffers(kind, total, [None, pa.py_buffer(offsets), pa.py_buffer(texts[:filled])]), first_codes
 
@@ -210,12 +222,12 @@ class _Pages:
         self.dictionary_groups = pages[is_dictionary, LEAF]
         data = ~is_dictionary
         self.parts = np.zeros((int(data.sum()), PART_FIELDS), np.int64)
-        self.parts[:, 0], self.parts[:, 1] = begins[data], ends[data]
-        self.parts[:, 2], self.parts[:, 3] = pages[data, VALUES], pages[data, ENCODING]
+        self.parts[:, PAGE_BEGIN], self.parts[:, PAGE_END] = begins[data], ends[data]
+        self.parts[:, PAGE_VALUES], self.parts[:, PAGE_ENCODING] = pages[data, VALUES], pages[data, ENCODING]
         self.group_of_part = pages[data, LEAF]
 
     def scratch(self) -> NDArray[np.int64]:
-        return np.empty(int(self.parts[:, 2].max(initial=0)), np.int64)
+        return np.empty(int(self.parts[:, PAGE_VALUES].max(initial=0)), np.int64)
 
 
 def _decompressed(memory: Bytes, pages: NDArray[np.int64]) -> _Pages:

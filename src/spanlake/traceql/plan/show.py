@@ -24,15 +24,15 @@ def show(plan: SearchPlan) -> str:
     lines.append(f"reads to answer: {show_fields(reads.answer - reads.find)}")
     if plan.shown:
         lines.append("shows: " + ", ".join(_shown(shown) for shown in plan.shown))
-    alternatives = any_of(plan)
-    if finds_nothing(plan):
-        lines.append("finds nothing, whatever there is")
-    elif alternatives:
-        lines.append("requires of a trace:")
-        lines += indented([("or " if index else "") + show_conjunction(one) for index, one in enumerate(alternatives)])
-    else:
-        lines.append("requires nothing of a trace")
+    lines += ["finds nothing, whatever there is"] if finds_nothing(plan) else show_requirements(any_of(plan))
     return "\n".join(lines)
+
+
+def show_requirements(alternatives: tuple[frozenset[Predicate], ...]) -> list[str]:
+    """What a source may require of a trace, as lines."""
+    if not alternatives:
+        return ["requires nothing of a trace"]
+    return ["requires of a trace:", *indented([("or " if index else "") + show_conjunction(one) for index, one in enumerate(alternatives)])]
 
 
 def indented(lines: list[str]) -> list[str]:

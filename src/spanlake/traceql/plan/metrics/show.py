@@ -7,21 +7,14 @@ from typing import assert_never
 from spanlake.traceql.plan.metrics import nodes
 from spanlake.traceql.plan.metrics.needs import finds_no_span, metrics_any_of, metrics_needs
 from spanlake.traceql.plan.metrics.nodes import Function, Leaf, MetricsPlan, Then, Tree
-from spanlake.traceql.plan.show import indented, show_conjunction, show_expression, show_fields, show_stages
+from spanlake.traceql.plan.show import indented, show_expression, show_fields, show_requirements, show_stages
 
 
 def show_metrics(plan: MetricsPlan) -> str:
     """Leaves, what is made of them, the fields to read, and what a source may require."""
     lines = ["metrics", *indented(_compare(plan) if isinstance(plan, nodes.ComparePlan) else _series(plan))]
     lines.append(f"reads: {show_fields(metrics_needs(plan))}")
-    alternatives = metrics_any_of(plan)
-    if finds_no_span(plan):
-        lines.append("finds no span, whatever there is")
-    elif alternatives:
-        lines.append("requires of a trace:")
-        lines += indented([("or " if index else "") + show_conjunction(one) for index, one in enumerate(alternatives)])
-    else:
-        lines.append("requires nothing of a trace")
+    lines += ["finds no span, whatever there is"] if finds_no_span(plan) else show_requirements(metrics_any_of(plan))
     return "\n".join(lines)
 
 
